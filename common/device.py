@@ -6,7 +6,7 @@ import random
 import numpy as np
 import torch
 
-from common import record
+from common.record import device_name, start
 from common.settings import mode
 
 
@@ -50,10 +50,10 @@ def setup(seed: int = 0) -> torch.device:
     torch.manual_seed(seed)
     torch.set_float32_matmul_precision("high")  # TF32 for what stays in float32
     torch.backends.cudnn.benchmark = True  # shapes are fixed, so trying out the algorithms pays
-    record.start(device)
+    start(device)
     precision = "bf16 autocast" if native_bf16(device) else "fp32"
     versions = f"torch {torch.__version__.partition('+')[0]}, Python {platform.python_version()}"
-    print(f"{record.device_name(device)} | {precision} | {versions} | mode {mode()} | seed {seed}")
+    print(f"{device_name(device)} | {precision} | {versions} | mode {mode()} | seed {seed}")
     if device.type == "mps":
         print("The figures in this repository were not measured on MPS; expect small differences.")
     return device

@@ -21,7 +21,7 @@ def digits(size: int = 28) -> list[np.ndarray]:
     images = torch.tensor(images, dtype=torch.float32).view(-1, 1, 8, 8) / 16
     inner = round(size * 24 / 28)  # a margin, as in MNIST
     images = F.interpolate(images, size=(inner, inner), mode="bicubic", align_corners=False)
-    images = torch.sigmoid((images - 0.5) * 12)  # enlarging blurs; this brings the strokes' edges back
+    images = torch.sigmoid((images - 0.5) * 20)  # enlarging blurs; this brings the strokes' edges back
     low = (size - inner) // 2
     images = F.pad(images, (low, size - inner - low, low, size - inner - low))
     images = (images * 255).round().to(torch.uint8).numpy()

@@ -41,6 +41,10 @@ def peak_memory() -> tuple[float, str] | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30, "of the process"
 
 
+def _tidy(number: float) -> float:
+    return float(f"{float(number):.6g}")
+
+
 def record(
     *,
     task: str,
@@ -76,23 +80,23 @@ def record(
         "data": data,
         "parameters": parameters,
         "metric": metric,
-        "value": round(float(value), 4),
+        "value": _tidy(value),
         "unit": unit,
-        "baseline": {"name": name, "value": round(float(reached), 4)},
+        "baseline": {"name": name, "value": _tidy(reached)},
         "band": list(band),
         "reference": reference,
         "higher_is_better": higher_is_better,
         "train_seconds": round(float(train_seconds), 1),
         "seconds": round(seconds, 1),
         "peak_memory_gib": memory and round(memory[0], 2),
-        "extra": {key: round(float(number), 4) for key, number in (extra or {}).items()},
+        "extra": {key: _tidy(number) for key, number in (extra or {}).items()},
         "mode": mode(),
         "device": device_name(_start["device"]),
         "versions": {"torch": torch.__version__.partition("+")[0], "python": platform.python_version()},
     }
     peak = f"peak memory {memory[0]:.1f} GiB {memory[1]}" if memory else "peak memory not measured"
     print(
-        f"{task}, {mode()} mode on {data}: {metric} {value:.4g} {unit} ({name}: {reached:.4g}) | "
+        f"{task}, {mode()} mode on {data}: {metric} {result['value']:.4g} {unit} ({name}: {reached:.4g}) | "
         f"training {train_seconds:.0f} s, whole notebook {seconds:.0f} s, {peak} | {result['device']}"
     )
     assert math.isfinite(value), f"{metric} is {value}: the run diverged."

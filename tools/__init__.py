@@ -1,0 +1,1 @@
+"""What people run: tools.run, tools.check, tools.readme."""
