@@ -15,6 +15,7 @@ os.environ.update(
     PYTHONWARNINGS="error::FutureWarning",
     PYDEVD_DISABLE_FILE_VALIDATION="1",
 )
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads make a busy machine crawl
 os.environ.pop("DL_RECORD", None)
 for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
     os.environ[name] = "http://127.0.0.1:9"  # nothing listens there, so a download fails at once

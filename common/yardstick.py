@@ -4,6 +4,7 @@ The features come from a small classifier that is trained here on the same data,
 It measures and is no lesson, which is why it is the only network in `common`. Import it from this module.
 """
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -25,7 +26,7 @@ def frechet_distance(x: torch.Tensor, y: torch.Tensor) -> float:
 
     |mean_x - mean_y|^2 + tr(C_x + C_y - 2 (C_x^1/2 C_y C_x^1/2)^1/2), with roots by eigenvalues.
     """
-    x, y = x.double().cpu(), y.double().cpu()
+    x, y = x.cpu().double(), y.cpu().double()  # in this order: MPS has no float64
     cov_x, cov_y = torch.cov(x.T), torch.cov(y.T)
     values, vectors = torch.linalg.eigh(cov_x)
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
@@ -38,15 +39,14 @@ def precision_recall(real: torch.Tensor, fake: torch.Tensor) -> tuple[float, flo
 
     A manifold is the union of balls around its points, each reaching to the k-th neighbour (Kynkäänniemi 2019).
     """
-
-    def distances(a, b):
-        return torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
-
-    def inside(points, manifold):
-        radius = distances(manifold, manifold).kthvalue(NEIGHBOURS + 1, dim=1).values  # the first is the point itself
-        return (distances(points, manifold) <= radius).any(dim=1).float().mean().item()
-
-    return inside(fake, real), inside(real, fake)
+    real, fake = real.cpu().double(), fake.cpu().double()
+    between = torch.cdist(real, fake)  # (N real, N fake)
+    real_radius, fake_radius = (  # the nearest is the point itself
+        torch.cdist(points, points).topk(NEIGHBOURS + 1, largest=False).values[:, -1] for points in (real, fake)
+    )
+    precision = (between <= real_radius[:, None]).any(dim=0).double().mean()
+    recall = (between <= fake_radius).any(dim=1).double().mean()
+    return precision.item(), recall.item()
 
 
 def classifier() -> nn.Sequential:
@@ -65,7 +65,7 @@ class Yardstick:
     """Measures images of digits (N, 1, H, W), float in [0, 1] or uint8, against the test images of `data`.
 
     FD-c is the Fréchet distance between the 128 features in front of the classifier's last layer (after the
-    ReLU), divided by one number so that those of the test images have a total variance of 128. It depends on the
+    ReLU), divided by one number so that those of the test images have a total variance of 32. It depends on the
     classifier, so it compares with no FID and only between images of the same data set and size. It also grows
     as samples get fewer: score as many as there are test images, and read it beside `floor`, the scores of as many
     training images. The global random state stays untouched.
@@ -82,7 +82,7 @@ class Yardstick:
         self.model.eval().requires_grad_(False)
         self.scale = 1.0
         self.real, scores = self._features(data.x_test)
-        self.scale = (128 / self.real.var(dim=0).sum().item()) ** 0.5
+        self.scale = (32 / self.real.var(dim=0).sum().item()) ** 0.5
         self.real = self.real * self.scale
         self.accuracy = (scores.argmax(dim=1) == data.y_test).float().mean().item()
         count = min(len(data.x_test), len(data.x_train))
@@ -112,19 +112,21 @@ class Yardstick:
         noise = torch.rand(x.shape, generator=torch.Generator().manual_seed(1))
         blurred = F.avg_pool2d(x, 3, stride=1, padding=1)
         rows = {"training images (floor)": self.floor, **rows, "test images, 3x3 blur": blurred, "uniform noise": noise}
-        print(f"{'':32s}     FD-c  precision  recall  missing classes")
+        width = max(map(len, rows))
+        print(f"{'':{width}s}     FD-c  precision  recall  missing classes")
         for name, row in rows.items():
             row = row if isinstance(row, dict) else self.score(row)
             missing = " ".join(str(digit) for digit in range(10) if row["histogram"][digit] < MISSING) or "none"
-            print(f"{name:32s} {row['fd']:8.3f} {row['precision']:10.3f} {row['recall']:7.3f}  {missing}")
+            print(f"{name:{width}s} {row['fd']:8.3f} {row['precision']:10.3f} {row['recall']:7.3f}  {missing}")
 
     def _permutation(self, count: int) -> torch.Tensor:
         return torch.randperm(count, generator=self.generator.manual_seed(0)).to(self.device)
 
     @torch.no_grad()
     def _features(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        if images.ndim != 4 or images.shape[1:] != self.data.x_test.shape[1:] or len(images) <= NEIGHBOURS:
-            raise ValueError(f"images must be (N, {tuple(self.data.x_test.shape[1:])}), got {tuple(images.shape)}.")
+        size = self.data.x_test.shape[1:]
+        if images.shape[1:] != size or len(images) <= NEIGHBOURS:
+            raise ValueError(f"images must be (N, {', '.join(map(str, size))}), N > 3, got {tuple(images.shape)}.")
         features = []
         with torch.autocast(self.device.type, enabled=False):
             for chunk in images.detach().split(1000):
@@ -135,7 +137,7 @@ class Yardstick:
             return features * self.scale, self.model[-1](features)
 
     def _train(self) -> None:
-        x, y, batch = self.data.x_train, self.data.y_train, min(200, len(self.data.x_train))
+        x, y, batch = self.data.x_train, self.data.y_train, min(64, len(self.data.x_train))
         epochs = max(3, 24_000 // len(x))
         optimizer = torch.optim.AdamW(self.model.parameters(), lr=3e-3, weight_decay=0.05)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=epochs * (len(x) // batch))
@@ -167,9 +169,10 @@ class Yardstick:
     def _store(self) -> None:
         path = self._path()
         part = path.with_suffix(f".{os.getpid()}.part")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(self.model.state_dict(), part)
-            part.replace(path)
-        except OSError:  # the folder cannot be written: the next notebook trains its own
-            part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError, RuntimeError):  # a folder that cannot be written: no cache
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                torch.save(self.model.state_dict(), part)
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)

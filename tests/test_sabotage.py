@@ -35,7 +35,6 @@ def broken(tmp_path):
             assert changed, f"nothing in the notebook matches {pattern}; this test has to follow the notebook"
         nbformat.write(notebook, folder / original.notebook.name)
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
-        environment["OMP_NUM_THREADS"] = "1"  # tiny layers are slower on two threads where other tests run beside
         finished = subprocess.run(
             [sys.executable, "-m", *command], cwd=tmp_path, env=environment, capture_output=True, timeout=500
         )

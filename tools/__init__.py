@@ -1,1 +1,1 @@
-"""What people run: tools.run, tools.check, tools.readme."""
+"""What people run: tools.run, tools.check, tools.readme, tools.new, tools.examine, tools.mirrors."""

@@ -96,7 +96,8 @@ def execute(notebook: nbformat.NotebookNode, task: Task, mode: str, timeout: flo
             cell.outputs, cell.execution_count = [], None
     with tempfile.TemporaryDirectory() as folder:
         recorded = Path(folder) / "record.json"
-        environment = os.environ | {
+        environment = {"OMP_WAIT_POLICY": "passive"} | os.environ  # spinning threads crawl on a busy machine
+        environment |= {
             "DL_MODE": mode,
             "DL_RECORD": str(recorded),
             "TQDM_DISABLE": "1",
