@@ -30,9 +30,9 @@ plt.rcParams.update(
 def show(figure: plt.Figure, alt: str, dpi: int = 140) -> None:
     """Show a figure once, crisp on any screen, with `alt` as its description for people who do not see it."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", pad_inches=0.05)
     plt.close(figure)
-    width = int(figure.get_figwidth() * 96)
+    width = round(int.from_bytes(buffer.getvalue()[16:20], "big") * 96 / dpi)  # a PNG tells its width there
     image = {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": alt}
     display(image, raw=True, metadata={"image/png": {"alt": alt, "width": width}})
 

@@ -9,7 +9,8 @@ from tools.tasks import ROOT
 @pytest.fixture
 def page(repository):
     (repository.root / "requirements.txt").write_text("torch>=2.2\n# tasks\nold\n# end of tasks\nlast\n")
-    text = "# Deep Learning in 7 4090 Hours\n\nIntroduction.\n<!-- tasks -->\nold\n<!-- /tasks -->\nEnd.\n"
+    text = "# Deep Learning in 7 4090 Hours\n\nIntroduction.\n<!-- tasks -->\nold\n<!-- /tasks -->\n"
+    text += "<!-- generators -->\nold\n<!-- /generators -->\nEnd.\n"
     (repository.root / "README.md").write_text(text)
 
     def write(**changes):
@@ -31,7 +32,8 @@ def test_before_the_first_run(page, repository):
     text = page()
     assert text.startswith("# Deep Learning in N 4090 Hours\n\nIntroduction.\n<!-- tasks -->\n| Task |")
     assert "[tiny](image_generation/tiny/tiny.ipynb)" in text and "not run yet" in text
-    assert text.endswith("so the title says N.\n<!-- /tasks -->\nEnd.\n")
+    assert "so the title says N.\n<!-- /tasks -->\n<!-- generators -->\n| Generator |" in text
+    assert text.endswith("--:|\n<!-- /generators -->\nEnd.\n")
     wanted = "torch>=2.2\n# tasks\n-r image_generation/tiny/requirements.txt\n# end of tasks\nlast\n"
     assert (repository.root / "requirements.txt").read_text() == wanted
 
@@ -92,3 +94,16 @@ def test_the_order_is_category_then_year(repository, page):
     lines = page(paper="Nobody 2013").splitlines()
     names = [line.partition("](")[2].partition("/")[2].partition("/")[0] for line in lines if line.startswith("| [")]
     assert names == ["zz", "tiny", "a_new_one", "gpt"]
+
+
+def test_generators_stand_side_by_side(page):
+    figures = {"precision": 0.81, "recall": 0.9, "evaluations per sample": 20}
+    text = page(mode="full", data="MNIST", extra=figures, metric="FD-c", value=0.4321)
+    row = (
+        "| [Tiny](image_generation/tiny/tiny.ipynb) | full, MNIST, CPU, 2 cores | 10 | 2 s | 20 | 0.432 | 0.81 | 0.9 |"
+    )
+    assert row in text
+
+
+def test_the_picture_is_the_one_that_the_vae_drew():
+    assert (ROOT / readme.PICTURE).read_bytes() == readme.picture(), "run python -m tools.readme"

@@ -14,6 +14,7 @@ from tools.tasks import CATEGORIES, ROOT, Task, all_tasks, code_cells, lines_of_
 
 TITLE = re.compile(r"^# Deep Learning in .+ 4090 Hours$", re.MULTILINE)
 TABLE = re.compile(r"(<!-- tasks -->\n).*?(<!-- /tasks -->)", re.DOTALL)
+GENERATORS = re.compile(r"(<!-- generators -->\n).*?(<!-- /generators -->)", re.DOTALL)
 REQUIREMENTS = re.compile(r"(# tasks\n).*?(# end of tasks)", re.DOTALL)
 PICTURE = ".github/picture.png"
 SLOWER = {"H100": (3.3, 2.0, 5.0)}  # a 4090 takes so many times as long: best guess, lowest, highest
@@ -75,6 +76,30 @@ def row(task: Task) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
+def generators(tasks: list[Task]) -> str:
+    """Return the table of the image generators that the yardstick measured, each by its stored run."""
+    lines = [
+        "| Generator | Run | Parameters | Training | Evaluations per sample | FD-c | Precision | Recall |",
+        "|---|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for task in tasks:
+        results = task.read_results()
+        entry = results[results["stored"]] if results else {"extra": {}, "metric": ""}
+        figures = entry["extra"] | ({"FD-c": entry["value"]} if entry["metric"] == "FD-c" else {})
+        if "FD-c" not in figures:
+            continue
+        cells = [
+            f"[{entry['task']}]({task.path}/{task.name}.ipynb)",
+            f"{entry['mode']}, {entry['data']}, {entry['device']}",
+            f"{entry['parameters']:,}",
+            duration(entry["train_seconds"]),
+            f"{figures['evaluations per sample']:.0f}",
+            *(f"{figures[name]:.3g}" for name in ("FD-c", "precision", "recall")),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def title(known: list[tuple[float, float, float]], count: int) -> str:
     """Return the title's number of hours: N while none is known, with ≥ while some of `count` tasks are missing."""
     if not known:
@@ -118,6 +143,12 @@ def render(root: Path = ROOT) -> dict[Path, str]:
             "# Deep Learning in",
         ),
         (readme, TABLE, lambda match: match.group(1) + table + match.group(2), "<!-- tasks -->, <!-- /tasks -->"),
+        (
+            readme,
+            GENERATORS,
+            lambda match: match.group(1) + generators(tasks) + match.group(2),
+            "<!-- generators -->, <!-- /generators -->",
+        ),
         (requirements, REQUIREMENTS, lambda match: match.group(1) + listed + match.group(2), "# tasks, # end of tasks"),
     )
     texts = {path: path.read_text(encoding="utf-8") for path in (readme, requirements)}
