@@ -1,6 +1,7 @@
 """tools.run on a tiny notebook, in a real kernel."""
 
 import json
+import re
 
 import nbformat
 import pytest
@@ -170,3 +171,13 @@ def test_a_wrong_mode_is_refused(repository, capsys, monkeypatch):
     monkeypatch.setenv("DL_MODE", "fast")
     assert start(repository, "tiny") == 2
     assert "DL_MODE is 'fast'; set it to quick or full" in capsys.readouterr().err
+
+
+def test_the_page_needs_no_network_for_its_formulas(repository):
+    notebook = repository.notebook()
+    formulas = "\n\nThe square $x^2$, costs of `$5` and `$6`, and what no one can read: $\\frac{$"
+    notebook.cells[2].source += formulas
+    page = run.write_copies(notebook, repository.task, "quick").read_text(encoding="utf-8")
+    assert "<math" in page and "<msup>" in page and "$x^2$" not in page
+    assert "<code>$5</code>" in page and "<code>$6</code>" in page and "$\\frac{$" in page
+    assert not re.search(r"<(script|img|link)[^>]* (src|href)=[\"']?(https?:)?//", page)

@@ -157,7 +157,7 @@ def write_copies(notebook: nbformat.NotebookNode, task: Task, mode: str) -> Path
             cell.source = MATHS.sub(set_aside, cell.source)
     names = {"metadata": {"name": f"{task.name} ({mode} run)", "path": str(task.folder)}}
     page, _ = HTMLExporter(embed_images=True).from_notebook_node(shown, names)
-    page = re.sub(r"<script[^>]* src=[^>]*></script>", "", page)
+    page = re.sub(r"<script[^>]* src=[^>]*>\s*</script>", "", page)
     page = re.sub(r"formula-(\d+)-", lambda match: formulas[int(match[1])], page)
     write_text(path.with_suffix(".html"), page)
     return path.with_suffix(".html")
