@@ -62,6 +62,7 @@ SOURCE_DEFECTS = {
         append(new_code_cell("from sklearn import svm")),
         "it imports sklearn; add a line scikit-learn>=",
     ),
+    "newer torch": (append(new_code_cell("torch.nn.RMSNorm(8)")), "cell 7: it uses RMSNorm, which not every torch"),
     "home folder": (append(new_code_cell('open("/home/ada/x")')), "cell 7: it names the path /home/ada"),
     "Windows path": (append(new_code_cell(r'open(r"C:\Users\ada")')), r"it names the path C:\Users"),
     "tilde": (append(new_code_cell('open("~/data/x")')), "it names the path ~/data"),

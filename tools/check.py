@@ -33,6 +33,13 @@ ENTRY_KEYS = {
     *("higher_is_better", "train_seconds", "seconds", "peak_memory_gib", "extra", "mode", "device", "versions"),
     *("digest", "date"),
 }
+# What torch 2.2 lacks, or what the newest torch warns of or refuses.
+REFUSED = {
+    *("RMSNorm", "rms_norm", "Buffer", "GradScaler", "enable_gqa", "accelerator", "including_emulation", "Muon"),
+    *("get_default_device", "attention", "flex_attention", "sdpa_kernel", "verbose", "weight_norm", "script"),
+    *("GaussianNoise", "JPEG", "read_video", "torch.cuda.amp", "torch.ao", "torch.jit"),
+}
+ALLOWED = {"parametrizations.weight_norm"}
 STAMP_KEYS = ("mode", "digest", "device", "versions", "seconds", "peak_memory_gib", "date")
 
 
@@ -94,6 +101,8 @@ def _check_any(path: Path, task: Task) -> Iterator[str]:
         except SyntaxError as error:
             yield f"{place}it is not plain Python (line {error.lineno}: {error.msg}); use no magics or shell commands."
             continue
+        if refused := refused_names(tree):
+            yield f"{place}it uses {', '.join(sorted(refused))}, which not every torch since 2.2 has; do without."
         for name in sorted(_imports(tree)):
             distribution = DISTRIBUTIONS.get(name, name)
             if _normal(distribution) not in listed:
@@ -174,6 +183,25 @@ def _check_stamp(notebook, task: Task) -> Iterator[str]:
         yield f": the last cell's output does not show the recorded {entry['metric']}, {entry['value']:.4g}; {again}."
     if not any("image/png" in output.get("data", {}) for cell in cells for output in cell.outputs):
         yield ": no output is a picture; show what the model does with show_images or plot_curves."
+
+
+def refused_names(tree: ast.AST) -> set[str]:
+    """Return what code takes from torch that not every supported version has: attributes, imports, arguments."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            dotted = ast.unparse(node)
+            first, ends = dotted.split(".")[0], (node.attr, ".".join(dotted.split(".")[-2:]), dotted)
+            if first in ("torch", "nn", "F", "optim", "torchvision", "transforms", "v2") and ends[1] not in ALLOWED:
+                found |= REFUSED.intersection(ends)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            start = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            for name in (start + alias.name for alias in node.names):
+                if name.split(".")[0] in ("torch", "torchvision"):
+                    found |= REFUSED.intersection([name, name.rpartition(".")[0], *name.split(".")])
+        elif isinstance(node, ast.keyword) and node.arg in ("enable_gqa", "including_emulation", "verbose"):
+            found.add(node.arg)
+    return found
 
 
 def _check_requirements(task: Task) -> Iterator[str]:
