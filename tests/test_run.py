@@ -8,7 +8,8 @@ import pytest
 
 from tools import run
 from tools.check import check
-from tools.tasks import find_tasks
+from tools.run import MATHS, to_mathml
+from tools.tasks import all_tasks, find_tasks
 
 
 @pytest.fixture
@@ -181,3 +182,24 @@ def test_the_page_needs_no_network_for_its_formulas(repository):
     assert "<math" in page and "<msup>" in page and "$x^2$" not in page
     assert "<code>$5</code>" in page and "<code>$6</code>" in page and "$\\frac{$" in page
     assert not re.search(r"<(script|img|link)[^>]* (src|href)=[\"']?(https?:)?//", page)
+
+
+@pytest.mark.parametrize(
+    "formula, wanted",
+    [
+        (r"\mathcal N(0, 1)", "<mi>&#x1D4A9;</mi>"),  # the script N
+        (r"\begin{aligned} a &= b \\ c &= d \end{aligned}", "<mtable"),
+    ],
+)
+def test_formulas_that_need_mending(formula, wanted):
+    assert wanted in to_mathml(formula, "block") and "<mi>&</mi>" not in to_mathml(formula, "block")
+
+
+def test_all_formulas_can_be_shown():
+    for task in all_tasks():
+        for cell in task.read_notebook().cells:
+            for match in MATHS.finditer(cell.source if cell.cell_type == "markdown" else ""):
+                if match.lastgroup:
+                    assert not re.search(r"<m[ion]>(&|\\\w*)</m[ion]>", to_mathml(match[match.lastgroup], "block")), (
+                        match
+                    )

@@ -129,12 +129,20 @@ def write_notebook(path: Path, notebook: nbformat.NotebookNode) -> None:
     write_text(path, nbformat.writes(notebook) + "\n")
 
 
+def to_mathml(formula: str, display: str) -> str:
+    """Return a LaTeX formula as MathML, "block" or "inline", after mending what latex2mathml does not understand."""
+    from latex2mathml.converter import convert
+
+    formula = re.sub(r"\\(math\w+) +(\w)", r"\\\1{\2}", formula)  # \mathcal N
+    formula = formula.replace(r"\begin{aligned}", r"\begin{array}{rl}").replace(r"\end{aligned}", r"\end{array}")
+    return convert(formula, display=display)
+
+
 def write_copies(notebook: nbformat.NotebookNode, task: Task, mode: str) -> Path:
     """Write the executed copy to runs/, as a notebook and as one HTML page; return the path of the page.
 
     The page is complete in itself: formulas are MathML, which browsers show without any script.
     """
-    from latex2mathml.converter import convert
     from nbconvert import HTMLExporter  # here, since importing it takes a second
 
     path = task.root / "runs" / f"{task.name}.{mode}.ipynb"
@@ -146,7 +154,7 @@ def write_copies(notebook: nbformat.NotebookNode, task: Task, mode: str) -> Path
         if match.lastgroup is None:
             return match.group()
         try:
-            formulas.append(convert(match[match.lastgroup], display=match.lastgroup))
+            formulas.append(to_mathml(match[match.lastgroup], match.lastgroup))
         except Exception:  # latex2mathml raises many kinds; a formula is no reason to lose a run
             return match.group()
         return f"formula-{len(formulas) - 1}-"
