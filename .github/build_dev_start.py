@@ -15,10 +15,12 @@ import tempfile
 from pathlib import Path
 
 KEPT = re.compile(
-    r"(common|tools|tests)/.*|CONTRIBUTING\.md|LICENSE|conftest\.py|pyproject\.toml|requirements\.txt|\.git\w+"
+    r"(common|tools|tests(?!/benchmarks))/.*|\.git\w+"
+    r"|CONTRIBUTING\.md|LICENSE|conftest\.py|pyproject\.toml|requirements\.txt"
 )
-LEFT_OUT = {  # tests of what only main has: the VAE, the table of tasks, .github
+LEFT_OUT = {  # tests of what only main has: the VAE, the table of tasks, .github, the site, the benchmarks
     *("tests/test_sabotage.py", "tests/test_readme.py", "tests/test_dev_start.py", "tests/test_workflows.py"),
+    *("tests/test_site.py", "tools/site.py", "tests/test_benchmarks.py"),
 }
 MOST_BYTES = 1_000_000
 README = """# Deep Learning in N 4090 Hours: begin a task here
