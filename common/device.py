@@ -50,6 +50,8 @@ def setup(seed: int = 0) -> torch.device:
     torch.manual_seed(seed)
     torch.set_float32_matmul_precision("high")  # TF32 for what stays in float32
     torch.backends.cudnn.benchmark = True  # shapes are fixed, so trying out the algorithms pays
+    if device.type == "cpu" and mode() == "quick":
+        torch.set_num_threads(1)  # splitting the work of networks this small costs more than it saves
     start(device)
     precision = "bf16 autocast" if native_bf16(device) else "fp32"
     versions = f"torch {torch.__version__.partition('+')[0]}, Python {platform.python_version()}"
