@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from common import device
 from tests.benchmarks import __main__ as command
 from tests.benchmarks import measure, notebooks, report
 from tests.benchmarks.measure import Clock, Side
@@ -37,8 +38,9 @@ def row(**changes):
 
 @pytest.fixture(autouse=True)
 def mode(monkeypatch):
-    """Put DL_MODE, which a benchmark sets, back after each test."""
+    """Put back after each test what a benchmark changes in its own process: the mode and the choice of device."""
     monkeypatch.setenv("DL_MODE", "quick")
+    monkeypatch.setattr(device, "pick_device", device.pick_device)
 
 
 @pytest.fixture

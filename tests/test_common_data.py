@@ -141,9 +141,9 @@ def test_embedded_images(make, shapes, features, accuracy):
         np.random.seed(seed)
         return make()
 
-    begin = time.perf_counter()
+    begin = time.process_time()
     arrays = seeded(4)
-    assert time.perf_counter() - begin < 20
+    assert time.process_time() - begin < 20
     assert all(np.array_equal(one, two) for one, two in zip(arrays, seeded(5), strict=True)), "not deterministic"
     x_train, y_train, x_test, y_test = arrays
     assert [x_train.shape, x_test.shape] == shapes and x_train.dtype == x_test.dtype == np.uint8
