@@ -125,7 +125,7 @@ def test_what_is_wrong_is_said_in_one_sentence(small, tmp_path, capsys, monkeypa
 def test_every_task_has_a_picture_and_every_generator_its_samples():
     tasks = site.shown_tasks()
     assert all(site.cover(task) for task in tasks)
-    judged = [task for task in tasks if "FD-c" in (*site.entry(task)["extra"], site.entry(task)["metric"])]
+    judged = [task for task in tasks if "FD-c" in (*task.read_stored()["extra"], task.read_stored()["metric"])]
     assert judged and all(site.samples(task) for task in judged), "a generator's notebook shows samples, none selected"
 
 

@@ -4,13 +4,12 @@ python -m tools.readme            write them
 python -m tools.readme --check    change nothing; the exit status is 1 if one of them is out of date
 """
 
-import base64
 import re
 import sys
 from pathlib import Path
 
 from tools.stamp import duration
-from tools.tasks import CATEGORIES, ROOT, Task, all_tasks, code_cells, lines_of_code, write_bytes
+from tools.tasks import CATEGORIES, ROOT, Task, all_tasks, lines_of_code, pictures, write_bytes
 
 TITLE = re.compile(r"^# Deep Learning in .+ 4090 Hours$", re.MULTILINE)
 TABLE = re.compile(r"(<!-- tasks -->\n).*?(<!-- /tasks -->)", re.DOTALL)
@@ -76,6 +75,12 @@ def row(task: Task) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
+def judged(entry: dict) -> dict[str, float]:
+    """Return what the yardstick measured in a run, with FD-c, precision and recall; {} if it measured nothing."""
+    figures = entry.get("extra", {}) | ({"FD-c": entry["value"]} if entry.get("metric") == "FD-c" else {})
+    return figures if "FD-c" in figures else {}
+
+
 def generators(tasks: list[Task]) -> str:
     """Return the table of the image generators that the yardstick measured, each by its stored run."""
     lines = [
@@ -83,10 +88,9 @@ def generators(tasks: list[Task]) -> str:
         "|---|---|--:|--:|--:|--:|--:|--:|",
     ]
     for task in tasks:
-        results = task.read_results()
-        entry = results[results["stored"]] if results else {"extra": {}, "metric": ""}
-        figures = entry["extra"] | ({"FD-c": entry["value"]} if entry["metric"] == "FD-c" else {})
-        if "FD-c" not in figures:
+        entry = task.read_stored()
+        figures = judged(entry)
+        if not figures:
             continue
         cells = [
             f"[{entry['task']}]({task.path}/{task.name}.ipynb)",
@@ -98,6 +102,11 @@ def generators(tasks: list[Task]) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def known_hours(tasks: list[Task]) -> list[tuple[float, float, float]]:
+    """Return the hours on an RTX 4090 of those tasks for which they are known; see hours_4090."""
+    return [hours for hours in (hours_4090(task.read_results().get("full")) for task in tasks) if hours]
 
 
 def title(known: list[tuple[float, float, float]], count: int) -> str:
@@ -119,19 +128,14 @@ def total(known: list[tuple[float, float, float]], count: int) -> str:
 def picture(root: Path = ROOT) -> bytes | None:
     """Return the README's picture, the digits that the VAE notebook drew, from its stored outputs; None if absent."""
     task = Task("image_generation", "vae", root)
-    outputs = (
-        [out for cell in code_cells(task.read_notebook()) for out in cell.outputs] if task.results.exists() else []
-    )
-    drawn = (
-        out.data["image/png"] for out in outputs if "draws from the prior" in out.get("data", {}).get("text/plain", "")
-    )
-    return next((base64.b64decode(image) for image in drawn), None)
+    found = pictures(task) if task.results.exists() else ()
+    return next((image for image, description, _ in found if "draws from the prior" in description), None)
 
 
 def render(root: Path = ROOT) -> dict[Path, str]:
     """Return what README.md and requirements.txt should contain; raises ValueError if a marker line is missing."""
     tasks = sorted(all_tasks(root), key=order)
-    known = [hours for hours in (hours_4090(task.read_results().get("full")) for task in tasks) if hours]
+    known = known_hours(tasks)
     table = "\n".join([HEADER, *map(row, tasks)]) + f"\n\n{total(known, len(tasks))}\n"
     listed = "".join(f"-r {task.path}/requirements.txt\n" for task in all_tasks(root))
     readme, requirements = (root / name for name in ("README.md", "requirements.txt"))

@@ -233,9 +233,8 @@ def run(task: Task, mode: str, store: bool = False, timeout: float | None = None
 def list_tasks(root: Path) -> None:
     """Print one line for each task: state of its stored outputs, metric, device, time."""
     for task in all_tasks(root):
-        results, line = task.read_results(), f"{task.path:40} {state(task.read_notebook()):10}"
-        if results:
-            entry = results[results["stored"]]
+        entry, line = task.read_stored(), f"{task.path:40} {state(task.read_notebook()):10}"
+        if entry:
             line += f" {figure(entry)} | {entry['device']} | {entry['seconds']:.0f} s"
         print(line)
 

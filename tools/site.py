@@ -9,7 +9,6 @@ error. Nothing is fetched from the network, neither here nor by the pages.
 """
 
 import argparse
-import base64
 import hashlib
 import html
 import os
@@ -18,15 +17,14 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import nbformat
 
-from tools.readme import HEADER, generators, hours_4090, order, row, total
+from tools.readme import HEADER, generators, judged, known_hours, order, row, total
 from tools.stamp import state
-from tools.tasks import ROOT, Task, all_tasks
+from tools.tasks import ROOT, Task, all_tasks, pictures
 
 MARKER = re.compile(r"^(# )?<!-- (\w+) -->$", re.MULTILINE)
 STRAND = re.compile(r"^- \*\*(.+?):\*\*((?:.|\n(?!\n|- |#))*)", re.MULTILINE)
@@ -74,24 +72,6 @@ def strands(root: Path = ROOT) -> dict[str, list[Task]]:
     return found | ({"More": list(left.values())} if left else {})
 
 
-def entry(task: Task) -> dict:
-    """Return the figures of the run whose outputs are stored."""
-    results = task.read_results()
-    return results[results["stored"]]
-
-
-def pictures(task: Task) -> Iterator[tuple[bytes, str, str]]:
-    """Yield each picture among a notebook's outputs as (PNG, description, heading that it stands under)."""
-    heading = ""
-    for cell in task.read_notebook().cells:
-        if cell.cell_type == "markdown":
-            heading = (re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE) or [heading])[-1]
-        for output in cell.get("outputs", []):
-            if image := output.get("data", {}).get("image/png"):
-                described = output.get("metadata", {}).get("image/png", {}).get("alt")
-                yield base64.b64decode(image), described or output.data.get("text/plain", ""), heading
-
-
 def samples(task: Task) -> tuple[bytes, str] | None:
     """Return the picture of a generator's samples as (PNG, description); None if there is none."""
     return next(((image, alt) for image, alt, _ in pictures(task) if SAMPLES in alt), None)
@@ -100,8 +80,9 @@ def samples(task: Task) -> tuple[bytes, str] | None:
 def cover(task: Task) -> tuple[bytes, str] | None:
     """Return the picture that stands for a task: samples, else the first look inside, else the last picture."""
     found = list(pictures(task))
-    inside = [picture[:2] for picture in found if picture[2].startswith("Look inside")]
-    return samples(task) or next(iter(inside), found[-1][:2] if found else None)
+    drawn = [picture for picture in found if SAMPLES in picture[1]]
+    inside = [picture for picture in found if picture[2].startswith("Look inside")]
+    return next((picture[:2] for picture in (*drawn, *inside, *found[-1:])), None)
 
 
 def picture_name(task: Task) -> str:
@@ -136,14 +117,13 @@ def parts(root: Path = ROOT) -> dict[str, str]:
     if not found or len(commands) < 2:
         raise SiteError("README.md must begin with title, introduction and ## Start with two commands (```sh).")
     tasks = shown_tasks(root)
-    known = [hours for hours in (hours_4090(task.read_results().get("full")) for task in tasks) if hours]
     return found.groupdict() | {
         "run": commands[0],
         "test": commands[1],
         "path": path_diagram(strands(root)),
-        "tasks": task_table(tasks) + f"\n\n{total(known, len(tasks))}",
+        "tasks": task_table(tasks) + f"\n\n{total(known_hours(tasks), len(tasks))}",
         "generators": generators(tasks),
-        "samples": side_by_side([task for task in tasks if f"({task.path}/" in generators(tasks)]),
+        "samples": side_by_side([task for task in tasks if judged(task.read_stored())]),
         "contents": contents(strands(root), sorted(page.stem for page in (root / "docs").glob("*.md"))),
     }
 
@@ -164,9 +144,8 @@ def path_diagram(learning_path: dict[str, list[Task]]) -> str:
         for task in tasks:
             image = cover(task)
             lines.append(f'<li><a href="{task.path}/{task.name}.html">')
-            lines.append(
-                f"<strong>{html.escape(entry(task)['task'])}</strong> <span>{html.escape(promise(task))}</span>"
-            )
+            name = html.escape(task.read_stored()["task"])
+            lines.append(f"<strong>{name}</strong> <span>{html.escape(promise(task))}</span>")
             if image:
                 lines.append(f'<img src="_static/{picture_name(task)}.png" alt="{html.escape(image[1])}">')
             lines.append("</a></li>")
@@ -178,12 +157,11 @@ def side_by_side(tasks: list[Task]) -> str:
     """Return the samples of several generators in one figure, as HTML, each with its figures."""
     lines = ['<figure class="side-by-side">']
     for task in tasks:
-        image, figures = samples(task), entry(task)
-        value = figures["extra"].get("FD-c", figures["value"])
-        numbers = f"FD-c {value:.3g}, precision {figures['extra']['precision']:.3g}"
-        numbers += f", recall {figures['extra']['recall']:.3g}"
-        name = f'<a href="{task.path}/{task.name}.html">{html.escape(figures["task"])}</a>'
-        lines.append(f"<div><p><strong>{name}</strong><br>{numbers}<br>{figures['mode']} run, {figures['data']}</p>")
+        image, entry = samples(task), task.read_stored()
+        figures = judged(entry)
+        numbers = ", ".join(f"{name} {figures[name]:.3g}" for name in ("FD-c", "precision", "recall"))
+        name = f'<a href="{task.path}/{task.name}.html">{html.escape(entry["task"])}</a>'
+        lines.append(f"<div><p><strong>{name}</strong><br>{numbers}<br>{entry['mode']} run, {entry['data']}</p>")
         if image:
             lines.append(f'<img src="_static/{picture_name(task)}.samples.png" alt="{html.escape(image[1])}">')
         lines.append("</div>")
@@ -199,7 +177,7 @@ def contents(learning_path: dict[str, list[Task]], pages: list[str]) -> str:
     rest = [page for page in pages if page not in ("index", *first, *last)]
     blocks = {"": first}
     for name, tasks in learning_path.items():
-        blocks[name] = [f"{entry(task)['task']} <{task.path}/{task.name}>" for task in tasks]
+        blocks[name] = [f"{task.read_stored()['task']} <{task.path}/{task.name}>" for task in tasks]
     blocks["Beside the notebooks"] = [*last[:1], *rest, *last[1:]]
     return "\n\n".join(
         "```{toctree}\n:hidden:\n" + (f":caption: {name}\n" if name else "") + "\n" + "\n".join(lines) + "\n```"
@@ -209,12 +187,12 @@ def contents(learning_path: dict[str, list[Task]], pages: list[str]) -> str:
 
 def facts(task: Task, learning_path: dict[str, list[Task]], address: str | None) -> str:
     """Return the line below a notebook's title, as HTML: which run, on what and when; place on the path; files."""
-    figures, notebook = entry(task), f"{task.name}.ipynb"
+    entry, notebook = task.read_stored(), f"{task.name}.ipynb"
     run = state(task.read_notebook())
     name, tasks = next((name, tasks) for name, tasks in learning_path.items() if task in tasks)
     said = [
         f'<strong class="run {run.split()[0]}">{RUNS.get(run, "No stored outputs")}</strong>',
-        f"{html.escape(figures['device'])}, {figures['date']}",
+        f"{html.escape(entry['device'])}, {entry['date']}",
         f"{html.escape(name)}, {tasks.index(task) + 1} of {len(tasks)}",
         f'<a href="{notebook}" download>Download {notebook}</a>',
     ]
@@ -254,10 +232,10 @@ def mend_links(text: str, page: str, pages: set[str], address: str | None, root:
     return LINK.sub(mended, text)
 
 
-def stage(folder: Path, root: Path = ROOT) -> dict[str, str]:
+def stage(folder: Path, root: Path = ROOT) -> tuple[str, dict[str, str]]:
     """Write the pages as Sphinx reads them to `folder`/source and the pictures between them to `folder`/static.
 
-    Returns the description of each picture in the notebooks by the SHA-256 of its bytes.
+    Returns the site's title and the description of each picture in the notebooks by the SHA-256 of its bytes.
     """
     tasks, learning_path, address, filled = shown_tasks(root), strands(root), repository(), parts(root)
     pages = {f"{task.path}/{task.name}.ipynb" for task in tasks} | {"CONTRIBUTING.md"}
@@ -285,7 +263,7 @@ def stage(folder: Path, root: Path = ROOT) -> dict[str, str]:
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    return alts
+    return filled["title"], alts
 
 
 def build(folder: Path, root: Path = ROOT) -> Path:
@@ -298,10 +276,10 @@ def build(folder: Path, root: Path = ROOT) -> Path:
     if not (root / "docs" / "conf.py").exists():
         raise SiteError("There is no docs/conf.py: the site is built on the branch main.")
     folder = folder.resolve()
-    alts = stage(folder, root)
+    title, alts = stage(folder, root)
     shutil.rmtree(folder / "html", ignore_errors=True)
     settings = {"html_static_path": [str(root / "docs" / "static"), str(folder / "static"), str(mathjax())]}
-    settings["project"] = settings["html_title"] = parts(root)["title"]
+    settings["project"] = settings["html_title"] = title
     places = (folder / "source", root / "docs", folder / "html", folder / "doctrees")
     try:
         app = Sphinx(*map(str, places), "html", settings, status=None, freshenv=True, warningiserror=True)

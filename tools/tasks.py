@@ -1,10 +1,12 @@
 """Tasks are found by their folders: <category>/<task>/<task>.ipynb. No list of them is kept anywhere."""
 
 import ast
+import base64
 import difflib
 import json
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +52,11 @@ class Task:
         if not isinstance(results, dict):
             raise ValueError("it is not a JSON object")
         return results
+
+    def read_stored(self) -> dict:
+        """Return the figures of the run whose outputs are stored, {} if the task was never run."""
+        results = self.read_results()
+        return results[results["stored"]] if results else {}
 
     def read_notebook(self) -> nbformat.NotebookNode:
         """Return the notebook in nbformat 4; raises an exception of nbformat's if it is not one."""
@@ -103,6 +110,18 @@ def write_bytes(path: Path, content: bytes) -> None:
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     """Return the code cells that hold more than white space; Jupyter numbers these In [1], In [2], ..."""
     return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def pictures(task: Task) -> Iterator[tuple[bytes, str, str]]:
+    """Yield each picture among a notebook's outputs as (PNG, description, heading that it stands under)."""
+    heading = ""
+    for cell in task.read_notebook().cells:
+        if cell.cell_type == "markdown":
+            heading = (re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE) or [heading])[-1]
+        for output in cell.get("outputs", []):
+            if image := output.get("data", {}).get("image/png"):
+                described = output.get("metadata", {}).get("image/png", {}).get("alt")
+                yield base64.b64decode(image), described or output.data.get("text/plain", ""), heading
 
 
 def lines_of_code(notebook: nbformat.NotebookNode) -> int:

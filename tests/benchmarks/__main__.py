@@ -2,7 +2,6 @@
 
 import argparse
 import datetime
-import importlib
 import json
 import os
 import platform
@@ -32,7 +31,7 @@ class Failed(RuntimeError):
 
 def measure(task: str, side: str, device: torch.device, seed: int, budget: float, born: float) -> dict:
     """Measure one side of a pair in this process; return its figures and what was used."""
-    pair = importlib.import_module(f"tests.benchmarks.pairs.{task}")
+    pair = report.pair(task)
     os.environ["DL_MODE"] = "full" if device.type == "cuda" else pair.CPU_MODE
     it = Side(pair, device, seed, budget, born)
     before = os.getloadavg() if hasattr(os, "getloadavg") else (0.0,)

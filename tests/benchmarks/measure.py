@@ -92,6 +92,11 @@ class Side:
 
     # ---- what a pair's module uses
 
+    @property
+    def settings(self) -> dict:
+        """The pair's settings in place of the notebook's own: SETTINGS_CPU on a CPU, none on a GPU."""
+        return {} if self.device.type == "cuda" else self.pair.SETTINGS_CPU
+
     def setup(self) -> torch.device:
         """Seed, set fast matrix products, start counting memory: the notebooks' own `setup` with this side's seed."""
         common.device.pick_device = lambda: self.device

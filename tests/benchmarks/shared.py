@@ -47,18 +47,21 @@ def some(total: int, count: int, device: torch.device) -> torch.Tensor:
     return torch.randperm(total, generator=torch.Generator().manual_seed(0))[:count].to(device)
 
 
-def timed(side, draw):
-    """Return `draw(model, count)` such that it notes the seconds for 1,000 samples, as the last call took them."""
+def fd_evaluation(side, yardstick, draw, count: int):
+    """Return `evaluate(model)`: the FD-c of `count` samples from `draw(model, count)`.
 
-    def timed_draw(model, count):
+    It also notes the seconds for 1,000 samples, as the last call took them.
+    """
+
+    def evaluate(model):
         began = time.perf_counter()
         drawn = draw(model, count)
         if side.device.type == "cuda":
             torch.cuda.synchronize(side.device)
         side.extra["sampling_seconds"] = round((time.perf_counter() - began) * 1000 / count, 2)
-        return drawn
+        return yardstick.score(drawn)["fd"]
 
-    return timed_draw
+    return evaluate
 
 
 class _Block(nn.Module):

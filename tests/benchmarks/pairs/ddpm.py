@@ -8,7 +8,7 @@ from torch import nn
 from torchvision import transforms
 
 from common.yardstick import Yardstick
-from tests.benchmarks.shared import endless, loader, timed
+from tests.benchmarks.shared import endless, fd_evaluation, loader
 
 NOTEBOOK, DATA = "ddpm", "mnist"
 NAMES = ["train", "draw", "data", "UNet", "channels", "classes", "test_images", "test_labels", "batch_size", "compiled"]
@@ -18,9 +18,9 @@ UPDATES = 20 * 235  # of the baseline as published
 CPU_MODE = "quick"
 BASELINE = (
     "TeaPearce/Conditional_Diffusion_MNIST: noise prediction, linear schedule, 400 ancestral steps, Adam 1e-4 that "
+    "falls linearly, batch 256, fp32, no average of weights, width 128 on a GPU; on a CPU width 16, since one "
+    "training step of the published width takes most of the budget there"
 )
-BASELINE += "falls linearly, batch 256, fp32, no average of weights, width 128 on a GPU; on a CPU width 16, since one "
-BASELINE += "training step of the published width takes most of the budget there"
 OURS = "velocity prediction, cosine schedule, averaged weights, Adam 2e-3, DDIM with 20 evaluations"
 
 # script.py (settings as of 2022-08, when it was last changed)
@@ -110,8 +110,7 @@ def baseline(side):
             x = x + beta[t].sqrt() * torch.randn_like(x) if t > 1 else x
         return x.clamp(0, 1)
 
-    timed_draw = timed(side, draw)
-    evaluate = lambda model: yardstick.score(timed_draw(model, count))["fd"]  # noqa: E731
+    evaluate = fd_evaluation(side, yardstick, draw, count)
     side.run(train, evaluate, batch=BATCH, points=8 if cuda else 1)
     if not cuda:  # what the published width would take
         wide, began = ContextUNet(WIDTH), time.perf_counter()
@@ -137,7 +136,6 @@ def ours(side):
     def draw(model, count):
         return n.draw(model, n.data.y_train[:count], n.sampler_steps, scale=n.guidance_scale)
 
-    timed_draw = timed(side, draw)
-    evaluate = lambda model: yardstick.score(timed_draw(model, count))["fd"]  # noqa: E731
+    evaluate = fd_evaluation(side, yardstick, draw, count)
     points = 20 if cuda else 3
     side.run(train, evaluate, batch=n.batch_size, points=points, subject="average", compiled=n.compiled)

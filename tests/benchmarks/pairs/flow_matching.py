@@ -9,7 +9,7 @@ from torch import nn
 from torchvision import transforms
 
 from common.yardstick import Yardstick
-from tests.benchmarks.shared import endless, loader, timed
+from tests.benchmarks.shared import endless, fd_evaluation, loader
 
 NOTEBOOK, DATA = "flow_matching", "mnist"
 NAMES = ["train", "draw", "data", "new_network", "test_batch", "batch_size", "drop_label", "compiled"]
@@ -19,8 +19,8 @@ CPU_MODE = "quick"
 EVALUATIONS = 20  # of ours for a sample, as in the notebook's result
 BASELINE = (
     "torchcfm, conditional MNIST example: U-Net of 32 channels with attention at 28x28, Adam 1e-3, batch 128, fp32, "
+    "no average of weights, Dormand-Prince with relative and absolute tolerance 1e-4"
 )
-BASELINE += "no average of weights, Dormand-Prince with relative and absolute tolerance 1e-4"
 OURS = "averaged weights, AdamW with warm-up, midpoint rule with 20 evaluations; on a CPU quick mode's small U-Net"
 
 # examples/images/conditional_mnist.ipynb and the defaults of its UNetModel for 28 pixels (settings as of 2024-06)
@@ -151,8 +151,7 @@ def baseline(side):
         side.extra["evaluations"] = path.nfev
         return torch.as_tensor(path.y[:, -1], dtype=torch.float32, device=side.device).view(shape) / 2 + 0.5
 
-    timed_draw = timed(side, draw)
-    evaluate = lambda model: yardstick.score(timed_draw(model, count))["fd"]  # noqa: E731
+    evaluate = fd_evaluation(side, yardstick, draw, count)
     side.run(train, evaluate, batch=BATCH, points=10 if cuda else 1)
 
 
@@ -168,7 +167,6 @@ def ours(side):
     def draw(model, count):
         return n.draw(model, n.data.y_train[:count], EVALUATIONS)
 
-    timed_draw = timed(side, draw)
-    evaluate = lambda model: yardstick.score(timed_draw(model, count))["fd"]  # noqa: E731
+    evaluate = fd_evaluation(side, yardstick, draw, count)
     points = 20 if cuda else 3
     side.run(train, evaluate, batch=n.batch_size, points=points, subject="average", compiled=n.compiled)

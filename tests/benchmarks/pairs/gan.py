@@ -6,7 +6,7 @@ from torch import nn
 from torchvision import transforms
 
 from common.yardstick import Yardstick
-from tests.benchmarks.shared import endless, loader, timed
+from tests.benchmarks.shared import endless, fd_evaluation, loader
 
 NOTEBOOK, DATA = "gan", "mnist"
 NAMES = ["train", "draw", "spectral_norm", "data", "batch_size", "snapshot_count"]
@@ -15,8 +15,10 @@ NOTE = "After a dozen seconds on two cores both sides still score as an untraine
 UPDATES = 25 * 938  # of the baseline as published
 CPU_MODE = "quick"
 SAMPLES = 1000  # scored against the 10,000 test images
-BASELINE = "pytorch/examples, dcgan: 64x64 pixels, widths 64 to 512, Adam 2e-4 with beta1 0.5, batch 64, PIL Resize "
-BASELINE += "through 2 workers; samples are scaled down to 28x28 for the metric"
+BASELINE = (
+    "pytorch/examples, dcgan: 64x64 pixels, widths 64 to 512, Adam 2e-4 with beta1 0.5, batch 64, PIL Resize "
+    "through 2 workers; samples are scaled down to 28x28 for the metric"
+)
 OURS = "28x28 pixels, spectral normalisation, averaged generator, Adam with beta1 0, batches indexed on the device"
 
 
@@ -73,9 +75,8 @@ def baseline(side):
         drawn = torch.cat([generator(part) for part in noise]) / 2 + 0.5
         return F.interpolate(drawn, size=28, mode="bilinear", antialias=True)
 
-    points, draw = 20 if side.device.type == "cuda" else 2, timed(side, draw)
-    evaluate = lambda generator: yardstick.score(draw(generator, SAMPLES))["fd"]  # noqa: E731
-    side.run(train, evaluate, batch=64, points=points, subject="generator")
+    evaluate = fd_evaluation(side, yardstick, draw, SAMPLES)
+    side.run(train, evaluate, batch=64, points=20 if side.device.type == "cuda" else 2, subject="generator")
 
 
 def ours(side):
@@ -87,6 +88,5 @@ def ours(side):
         snapshots = n.train(n.spectral_norm, 0.0, steps, log=False)[-1]
         return snapshots[max(snapshots)]
 
-    draw = timed(side, n.draw)
-    evaluate = lambda generator: yardstick.score(draw(generator, SAMPLES))["fd"]  # noqa: E731
+    evaluate = fd_evaluation(side, yardstick, n.draw, SAMPLES)
     side.run(train, evaluate, batch=n.batch_size, points=20 if side.device.type == "cuda" else 6, subject="average")

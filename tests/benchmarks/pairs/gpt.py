@@ -14,8 +14,10 @@ NAMES += ["batch_size", "context", "compile_model"]
 METRIC, UNIT, HIGHER_IS_BETTER = "loss on the last tenth of the text", "nats per character", False
 UPDATES, UPDATES_CPU = 5000, 2000  # of the baseline as published
 CPU_MODE = "quick"
-BASELINE = "nanoGPT, train_shakespeare_char: on a GPU 6 layers of 384, context 256, batch 64, dropout 0.2; on a CPU 4 "
-BASELINE += "layers of 128, context 64, batch 12; AdamW 1e-3, cosine to 1e-4"
+BASELINE = (
+    "nanoGPT, train_shakespeare_char: on a GPU 6 layers of 384, context 256, batch 64, dropout 0.2; on a CPU 4 "
+    "layers of 128, context 64, batch 12; AdamW 1e-3, cosine to 1e-4"
+)
 OURS = "RMSNorm, rotary positions, QK-norm, squared ReLU, zero-init projections, AdamW with linear decay"
 
 # config/train_shakespeare_char.py and the "macbook" command of nanoGPT's README (settings as of 2025-11)
@@ -89,7 +91,7 @@ def baseline(side):
 
 
 def ours(side):
-    n = side.notebook(watch="progress", stage=lambda *_: None, **({} if side.device.type == "cuda" else SETTINGS_CPU))
+    n = side.notebook(watch="progress", stage=lambda *_: None, **side.settings)
 
     def train(steps):
         model = n.GPT(n.stack(parts=n.modern), n.modern).to(side.device)

@@ -14,12 +14,12 @@ UPDATES = 200 * 390  # of the baseline as published
 CPU_MODE = "quick"
 BASELINE = (
     "Lightly's CIFAR-10 benchmark: ResNet-18, head 512-512-128, temperature 0.5, SGD 0.06, weight decay 5e-4, batch "
-)
-BASELINE += (
     "128, two PIL views through 8 workers, fp32, cosine to zero within the budget (published: within 200 epochs)"
 )
-OURS = "both views made on the device, one-cycle AdamW; on a CPU quick mode's network (5 convolution layers, 16 to 64 "
-OURS += "channels) with full mode's views and temperature, since quick mode's are made for procedural shapes"
+OURS = (
+    "both views made on the device, one-cycle AdamW; on a CPU quick mode's network (5 convolution layers, 16 to 64 "
+    "channels) with full mode's views and temperature, since quick mode's are made for procedural shapes"
+)
 
 # Quick mode's views suit shapes that have no up and down and whose colour says nothing: not photographs.
 SETTINGS_CPU = {
@@ -94,7 +94,7 @@ def baseline(side):
 
 
 def ours(side):
-    n = side.notebook(watch="batches", **({} if side.device.type == "cuda" else SETTINGS_CPU))
+    n = side.notebook(watch="batches", **side.settings)
     per_epoch = len(n.data.x_train) // n.batch_size
 
     def train(steps):
