@@ -19,9 +19,10 @@ def digits(size: int = 28) -> list[np.ndarray]:
 
     images, labels = load_digits(return_X_y=True)
     images = torch.tensor(images, dtype=torch.float32).view(-1, 1, 8, 8) / 16
-    inner = round(size * 24 / 28)  # a margin, as in MNIST
-    images = F.interpolate(images, size=(inner, inner), mode="bicubic", align_corners=False)
+    images = F.interpolate(images, size=(24, 24), mode="bicubic", align_corners=False)
     images = torch.sigmoid((images - 0.5) * 20)  # enlarging blurs; this brings the strokes' edges back
+    inner = round(size * 24 / 28)  # a margin, as in MNIST
+    images = F.interpolate(images, size=(inner, inner), mode="bicubic", antialias=True).clamp(0, 1)
     low = (size - inner) // 2
     images = F.pad(images, (low, size - inner - low, low, size - inner - low))
     images = (images * 255).round().to(torch.uint8).numpy()

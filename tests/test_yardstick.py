@@ -26,7 +26,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def data(folder, monkeypatch):
     monkeypatch.setenv("DL_DATA", str(folder))
-    return mnist(torch.device("cpu"), quick_size=14)
+    return mnist(torch.device("cpu"), quick_size=12)
 
 
 @pytest.fixture
