@@ -231,7 +231,7 @@ else ran on the machine slowed both sides.
 """
 NO_GPU = """## GPU
 
-No GPU was to be had. The same commands without `--device cpu`, with budgets of up to 240 seconds, write its rows; there
+Not measured yet. The same commands without `--device cpu`, with budgets of up to 240 seconds, write its rows; there
 ours has the sizes of full mode, and the baselines those published.
 """
 SMALL = """
@@ -272,10 +272,7 @@ def _data_losses(runs: list[list[dict]]) -> str:
 
 
 def _loss_line(rows: list[dict]) -> str:
-    task = rows[0]["task"]
-    phrases = "; ".join(losses(rows)) or "in none of the figures below"
-    note = getattr(pair(task), "NOTE", "")
-    return f"- **{TITLES[task]}**: {phrases}. {note + '.' if note else ''}".rstrip() + "\n"
+    return f"- **{TITLES[rows[0]['task']]}**: {'; '.join(losses(rows)) or 'in none of the figures below'}.\n"
 
 
 def _cost_table(pairs: list[list[dict]]) -> str:

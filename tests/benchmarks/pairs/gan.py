@@ -11,7 +11,6 @@ from tests.benchmarks.shared import endless, fd_evaluation, loader
 NOTEBOOK, DATA = "gan", "mnist"
 NAMES = ["train", "draw", "spectral_norm", "data", "batch_size", "snapshot_count"]
 METRIC, UNIT, HIGHER_IS_BETTER = "FD-c", "", False
-NOTE = "After a dozen seconds on two cores both sides still score as an untrained generator does, about 50"
 UPDATES = 25 * 938  # of the baseline as published
 CPU_MODE = "quick"
 SAMPLES = 1000  # scored against the 10,000 test images
