@@ -1,32 +1,35 @@
-"""Settings that reach every test and every notebook's kernel, and two repairs to how nbval runs notebooks."""
+"""Environment of the tests and of the notebooks' kernels, and two workarounds for nbval."""
 
 import os
 import tempfile
+from pathlib import Path
 
 import pytest
 from nbval.plugin import IPyNbCell
 
-NO_DATA = tempfile.TemporaryDirectory()  # removed at exit
-# Everything is tested in quick mode, without data or network; FutureWarnings are errors in the kernels too.
+from tools.isolate import GUARD
+from tools.tasks import all_tasks
+
+FOLDER = tempfile.TemporaryDirectory()  # removed at exit
+Path(FOLDER.name, "sitecustomize.py").write_text(GUARD, encoding="utf-8")  # no network
 os.environ.update(
     DL_MODE="quick",
-    DL_DATA=NO_DATA.name,
+    DL_DATA=str(Path(FOLDER.name, "data")),
+    DL_RECORD=os.devnull,  # a result that does not beat its baseline is an error
     TQDM_DISABLE="1",
-    PYTHONWARNINGS="error::FutureWarning",
+    PYTHONPATH=os.pathsep.join([FOLDER.name, *filter(None, [os.environ.get("PYTHONPATH")])]),
+    PYTHONWARNINGS="error::FutureWarning:__main__",  # what the newest torch warns of
     PYDEVD_DISABLE_FILE_VALIDATION="1",
 )
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads make a busy machine crawl
-os.environ.pop("DL_RECORD", None)
-for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
-    os.environ[name] = "http://127.0.0.1:9"  # nothing listens there, so a download fails at once
-os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
 
+NOTEBOOKS = {task.notebook for task in all_tasks()}
 FAILED = pytest.StashKey[str]()
 
 
 def pytest_ignore_collect(collection_path):
-    """Leave out executed copies and JupyterLab's checkpoints."""
-    if collection_path.name in ("runs", ".ipynb_checkpoints"):
+    """Collect the tasks' notebooks, and no other."""
+    if collection_path.suffix == ".ipynb" and collection_path not in NOTEBOOKS:
         return True
     return None
 

@@ -1,10 +1,10 @@
-"""Build the branch dev_start, from which new tasks are begun: a single commit without the notebooks of other tasks.
+"""Build the branch dev_start, from which new tasks begin: one commit without the other tasks.
 
     python .github/build_dev_start.py           from main
     python .github/build_dev_start.py BRANCH    from another branch or commit
 
-It holds common, tools, the tests that apply there, CONTRIBUTING.md and a README.md that lists the names taken. The
-checkout and its index are not touched. If nothing has changed, dev_start (or else origin/dev_start) stays as it is.
+It holds common, tools, the tests that apply there, CONTRIBUTING.md and a README.md with the names
+that are taken. The checkout is not touched. If nothing changed, the branch stays as it is.
 """
 
 import os
@@ -15,65 +15,81 @@ import tempfile
 from pathlib import Path
 
 KEPT = re.compile(
-    r"(common|tools|tests(?!/benchmarks))/.*|\.git\w+"
-    r"|CONTRIBUTING\.md|LICENSE|conftest\.py|pyproject\.toml|requirements\.txt"
+    r"(common|tools|tests)/.*|\w+/README\.md|\.git\w+|CONTRIBUTING\.md|LICENSE|conftest\.py"
+    r"|pyproject\.toml|requirements(-dev)?\.txt"
 )
-LEFT_OUT = {  # tests of what only main has: the VAE, the table of tasks, .github, the site, the benchmarks
-    *("tests/test_sabotage.py", "tests/test_readme.py", "tests/test_dev_start.py", "tests/test_workflows.py"),
-    *("tests/test_site.py", "tools/site.py", "tests/test_benchmarks.py"),
-}
+LEFT_OUT = re.compile(  # what needs the notebooks, the workflows or the site
+    r"tests/test_(dev_start|notebooks|readme|sample_quality|site|workflows)\.py|tools/site\.py"
+    r"|tests/mutations/.*"
+)
 MOST_BYTES = 1_000_000
 README = """# Deep Learning in N 4090 Hours: begin a task here
 
-This branch holds what a new task needs and nothing else: [CONTRIBUTING.md](CONTRIBUTING.md) leads from here to a
-submitted task. The notebooks are on the branch `main`, so far these:
+This branch holds what a new task needs and nothing else: [CONTRIBUTING.md](CONTRIBUTING.md) leads
+from here to a submitted task. The notebooks are on the branch `main`, so far these:
 
 {tasks}
 
-The file is written anew with each change of `main`.
+This file is written anew with each change of `main`.
 """
 
 
 def git(*arguments: str, text: str | None = None, **environment: str) -> str:
-    """Return what a git command prints; `text` is its standard input. Raises CalledProcessError if it fails."""
-    options = {"input": text, "env": os.environ | environment, "encoding": "utf-8", "check": True}
-    return subprocess.run(["git", *arguments], stdout=subprocess.PIPE, **options).stdout.strip()
+    """Return what a git command prints; `text` is its input. Raises CalledProcessError."""
+    done = subprocess.run(
+        ["git", *arguments],
+        input=text,
+        env=os.environ | environment,
+        encoding="utf-8",
+        check=True,
+        stdout=subprocess.PIPE,
+    )
+    return done.stdout.strip()
 
 
 def build(source: str = "main") -> str:
-    """Point the branch dev_start to the commit built from `source`; return a sentence that says what was done.
+    """Point the branch dev_start to the commit built from `source`; return a sentence about it.
 
     Raises ValueError if the branch would be too large, CalledProcessError if git fails.
     """
     files = {}  # path: mode and blob
     for entry in git("ls-tree", "-r", "-z", "--full-tree", source).split("\0"):
         if entry:
-            (mode, _, blob), path = entry.partition("\t")[0].split(), entry.partition("\t")[2]
+            about, _, path = entry.partition("\t")
+            mode, _, blob = about.split()
             files[path] = f"{mode} {blob}"
     notebooks = [path for path in files if re.fullmatch(r"\w+/(\w+)/\1\.ipynb", path)]
-    kept = {path: entry for path, entry in files.items() if KEPT.fullmatch(path) and path not in LEFT_OUT}
-    requirements = re.sub(r"^-r .*\n", "", git("show", f"{source}:requirements.txt") + "\n", flags=re.MULTILINE)
+    kept = {
+        path: entry
+        for path, entry in files.items()
+        if KEPT.fullmatch(path) and not LEFT_OUT.fullmatch(path)
+    }
+    requirements = git("show", f"{source}:requirements.txt") + "\n"
+    requirements = re.sub(r"^-r (?!common/).*\n", "", requirements, flags=re.MULTILINE)
     readme = README.format(tasks="\n".join(f"- `{path}`" for path in notebooks) or "- none")
     for path, text in (("README.md", readme), ("requirements.txt", requirements)):
         kept[path] = f"100644 {git('hash-object', '-w', '--stdin', text=text)}"
 
-    sizes = git("cat-file", "--batch-check=%(objectsize)", text="\n".join(kept[path].split()[1] for path in kept))
-    size = sum(map(int, sizes.split()))
+    blobs = "\n".join(entry.split()[1] for entry in kept.values())
+    size = sum(map(int, git("cat-file", "--batch-check=%(objectsize)", text=blobs).split()))
     if size > MOST_BYTES:
-        raise ValueError(f"dev_start would have {size:,} bytes; at most {MOST_BYTES:,} are allowed.")
+        raise ValueError(f"dev_start would have {size:,} bytes, more than {MOST_BYTES:,}.")
     with tempfile.TemporaryDirectory() as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-        git("update-index", "--index-info", text="".join(f"{kept[path]}\t{path}\n" for path in kept), **index)
+        listed = "".join(f"{entry}\t{path}\n" for path, entry in kept.items())
+        git("update-index", "--index-info", text=listed, **index)
         tree = git("write-tree", **index)
     for name in ("dev_start", "origin/dev_start"):
-        old = subprocess.run(["git", "rev-parse", "--quiet", "--verify", f"{name}^{{tree}}"], capture_output=True)
-        if old.stdout.decode().strip() == tree:
+        command = ["git", "rev-parse", "--quiet", "--verify", f"{name}^{{tree}}"]
+        if subprocess.run(command, capture_output=True, text=True).stdout.strip() == tree:
             commit, said = git("rev-parse", name), "is up to date"
             break
     else:
         name, email, date = git("log", "-1", "--format=%an%n%ae%n%aI", source).split("\n")
-        author = {"NAME": name, "EMAIL": email, "DATE": date}
-        identity = {f"GIT_{who}_{key}": author[key] for who in ("AUTHOR", "COMMITTER") for key in author}
+        identity = {}
+        for who in ("AUTHOR", "COMMITTER"):
+            values = {"NAME": name, "EMAIL": email, "DATE": date}
+            identity |= {f"GIT_{who}_{key}": value for key, value in values.items()}
         commit, said = git("commit-tree", tree, "-m", "Begin a task here", **identity), "was built"
     git("branch", "--force", "dev_start", commit)
     return f"dev_start {said}: {len(kept)} files, {size / 1000:.0f} kB, commit {commit[:10]}."

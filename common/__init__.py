@@ -1,32 +1,9 @@
-"""What every notebook imports: device, data, settings, pictures, progress, record.
+"""What every notebook imports: device and precision, data, settings, plots, record.
 
-There is no model, no loss and no training loop in here: those are the lesson and stand in the notebooks.
+Models, losses and training loops are the lessons: they stand in the notebooks, not here.
 """
 
-from common.data import DataError, Images, Text, batches, cifar10, mnist, shakespeare
-from common.device import autocast, prepare, setup
-from common.pictures import plot_curves, show, show_images
-from common.progress import progress
-from common.record import record
-from common.settings import data_folder, mode, pick
-
-__all__ = [
-    "DataError",
-    "Images",
-    "Text",
-    "autocast",
-    "batches",
-    "cifar10",
-    "data_folder",
-    "mnist",
-    "mode",
-    "pick",
-    "plot_curves",
-    "prepare",
-    "progress",
-    "record",
-    "setup",
-    "shakespeare",
-    "show",
-    "show_images",
-]
+from common.data import batches, cifar10, data_folder, fetch, mnist, shakespeare
+from common.device import autocast, mode, pick, setup, to_device
+from common.plots import plot_curves, progress, show, show_images
+from common.record import count_flops, record

@@ -1,15 +1,21 @@
-"""Device, precision and seeds."""
+"""Device, precision, seeds and the two modes."""
 
+import contextlib
+import functools
+import os
 import platform
 import random
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from common.record import device_name, start
-from common.settings import mode
+from common.record import device_name, start_clock
+
+MODES = ("quick", "full")
 
 
+@functools.cache
 def pick_device() -> torch.device:
     """Return the first of CUDA, MPS and CPU that multiplies two matrices correctly."""
     for name, backend in (("cuda", torch.cuda), ("mps", torch.backends.mps)):
@@ -22,58 +28,93 @@ def pick_device() -> torch.device:
             reason = "a matrix product came out wrong"
         except RuntimeError as error:
             reason = str(error).strip().partition("\n")[0]
-        print(f"{name} is present but does not compute ({reason}); trying the next device.")
+        print(f"{name} is present but does not work ({reason}); trying the next device.")
     return torch.device("cpu")
 
 
-def native_bf16(device: torch.device) -> bool:
-    """Tell whether the device computes bfloat16 in hardware: NVIDIA GPUs from Ampere on (RTX 30, A100)."""
-    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+def mode() -> str:
+    """Return DL_MODE, "quick" or "full"; unset means full on a working CUDA GPU, quick elsewhere.
 
-
-def autocast(device: torch.device) -> torch.autocast:
-    """Return the mixed-precision context: bfloat16 where the GPU has it, else float32 (no change).
-
-    bfloat16 keeps the exponent range of float32, so no gradient scaler is needed.
+    Raises ValueError if DL_MODE is anything else.
     """
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=native_bf16(device))
+    value = os.environ.get("DL_MODE", "").strip().lower()
+    if not value:
+        return "full" if pick_device().type == "cuda" else "quick"
+    if value not in MODES:
+        raise ValueError(f"DL_MODE is {value!r}; set it to quick or full, or leave it unset.")
+    return value
+
+
+def pick(*, full, quick, cpu=None):
+    """Return the value for the current mode, as in `epochs = pick(full=30, quick=3)`.
+
+    `cpu`, if given, replaces `full` where there is no GPU, for runs that would take many hours
+    there.
+    """
+    if mode() == "quick":
+        return quick
+    return cpu if cpu is not None and pick_device().type == "cpu" else full
+
+
+def native_bf16(device: torch.device) -> bool:
+    """Return whether the device computes bfloat16 natively (NVIDIA since Ampere, x86 with AMX)."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    cpuinfo = Path("/proc/cpuinfo")  # Linux only; elsewhere the answer is no
+    if device.type != "cpu" or not cpuinfo.exists():
+        return False
+    flags = set(cpuinfo.read_text(encoding="utf-8", errors="replace").split())
+    return bool({"amx_bf16", "avx512_bf16"} & flags)
+
+
+def precision(device: torch.device) -> str:
+    """Return "bf16" where `autocast` uses bfloat16 (on a CPU only in full mode), else "fp32"."""
+    fast = native_bf16(device) and (device.type == "cuda" or mode() == "full")
+    return "bf16" if fast else "fp32"
+
+
+def autocast(device: torch.device) -> contextlib.AbstractContextManager:
+    """Return the mixed-precision context: bfloat16 where `precision` says so, else no change.
+
+    bfloat16 has the exponent range of float32, so no gradient scaler is needed.
+    """
+    if precision(device) == "fp32":
+        return contextlib.nullcontext()  # torch below 2.5 knows no autocast on MPS
+    return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
 def setup(seed: int = 0) -> torch.device:
-    """Seed everything, switch on fast matrix products, start the clock and return the device.
-
-    Prints one line with device, precision, versions, mode and seed.
-    """
+    """Seed all random generators, start the clock, print one line and return the device."""
     device = pick_device()
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    torch.set_float32_matmul_precision("high")  # TF32 for what stays in float32
-    torch.backends.cudnn.benchmark = True  # shapes are fixed, so trying out the algorithms pays
+    torch.set_float32_matmul_precision("high")  # TF32 for what stays in float32 on a GPU
+    torch.backends.cudnn.benchmark = (
+        True  # input shapes are fixed, so the search for fast kernels pays
+    )
     if device.type == "cpu" and mode() == "quick":
-        torch.set_num_threads(1)  # splitting the work of networks this small costs more than it saves
-    start(device)
-    precision = "bf16 autocast" if native_bf16(device) else "fp32"
+        torch.set_num_threads(1)  # for networks this small, threads cost more than they gain
+    start_clock(device)
     versions = f"torch {torch.__version__.partition('+')[0]}, Python {platform.python_version()}"
-    print(f"{device_name(device)} | {precision} | {versions} | mode {mode()} | seed {seed}")
-    if device.type == "mps":
-        print("The figures in this repository were not measured on MPS; expect small differences.")
+    print(f"{device_name(device)} | {precision(device)} | {versions} | {mode()} mode | seed {seed}")
     return device
 
 
-def prepare(module: torch.nn.Module, device: torch.device, compile: bool = False) -> torch.nn.Module:
-    """Move a module to the device, its 4-D weights in channels_last order; compile it if asked to.
+def to_device(
+    module: torch.nn.Module, device: torch.device, compile_model: bool = False
+) -> torch.nn.Module:
+    """Move a module to the device with channels_last convolution weights; compile it if asked to.
 
-    Convolutions on tensor cores want channels_last. Where torch.compile cannot work (no Triton), the module
-    comes back uncompiled and a sentence says so.
+    Where Triton is missing torch.compile cannot work: the module is returned as it is, with a
+    printed sentence.
     """
     module = module.to(device, memory_format=torch.channels_last)
-    if not compile:
+    if not compile_model:
         return module
     try:
-        import triton  # noqa: F401  (what torch.compile generates GPU code with)
+        import triton  # noqa: F401
     except ImportError:
-        print("torch.compile is off: Triton is not installed. The run is slower, its result the same.")
+        print("torch.compile is off because Triton is not installed; training is slower.")
         return module
-    torch._dynamo.config.suppress_errors = True  # a graph that fails to compile runs as plain PyTorch
     return torch.compile(module)

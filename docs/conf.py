@@ -1,18 +1,49 @@
-"""Sphinx's settings for the site; tools/site.py, which calls Sphinx, adds the title and the folders of static files."""
+"""Sphinx's settings for the site, whose source folder is the repository's root.
 
+Build it with `python -m tools.site`. Pages appear as they stand in the repository; the hooks below
+add what a site has and a repository lacks: navigation, pictures of the learning path, links to
+Colab, folded plotting code.
+"""
+
+import ast
+import hashlib
+import html
+import json
+import re
+import sys
+from importlib.metadata import distribution
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from tools.check import RAW_HTML  # noqa: E402
+from tools.readme import cover  # noqa: E402
+from tools.stamp import state  # noqa: E402
+from tools.tasks import REPOSITORY, Task, learning_path  # noqa: E402
+
+MATHJAX = "d4295dc33744836935c1399feece5159577b34c5c8ffb9f1c6324cd82e03a882"  # of tex-svg.js, 3.2.2
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+STRANDS = learning_path(ROOT)
+TASKS = [task for tasks in STRANDS.values() for task in tasks]
+
+project = html_title = re.match(r"# (.+)", README)[1]
 language = "en"
+root_doc = "README"
+pages = ["CONTRIBUTING", *(f"docs/{page.stem}" for page in sorted((ROOT / "docs").glob("*.md")))]
+include_patterns = ["README.md", "CONTRIBUTING.md", "docs/*.md"]
+include_patterns += [f"{task.path}/{task.name}.ipynb" for task in TASKS]
 extensions = ["myst_nb", "sphinx.ext.mathjax", "sphinx_copybutton"]
 
 nb_execution_mode = "off"  # the stored outputs are shown
 nb_merge_streams = True
+nb_code_prompt_show = "Show the plotting code"
+nb_code_prompt_hide = "Hide the plotting code"
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
-suppress_warnings = ["myst.mathjax"]  # myst-parser says that it adds to mathjax3_config
+suppress_warnings = ["myst.mathjax", "myst.header"]
 mathjax_path = "tex-svg.js"
-mathjax3_config = {
-    "options": {"enableMenu": False},  # else each formula is a stop on the way of the Tab key
-    "svg": {"scale": 0.95},
-}
+mathjax3_config = {"options": {"enableMenu": False}, "svg": {"scale": 0.95}}
 
 html_theme = "furo"
 pygments_style = "a11y-high-contrast-light"
@@ -25,6 +56,7 @@ html_theme_options = {
     },
     "dark_css_variables": {"color-brand-primary": "#7cc4f4", "color-brand-content": "#7cc4f4"},
 }
+html_static_path = ["static"]  # tools.site adds a folder with the covers
 html_favicon = "static/favicon.svg"
 html_css_files = ["site.css"]
 html_js_files = [("site.js", {"defer": "defer"})]
@@ -32,3 +64,150 @@ html_use_index = False
 html_copy_source = False
 html_show_copyright = False
 copybutton_selector = "div.cell_input div.highlight pre, div.highlight-sh pre"
+
+
+def mathjax_folder() -> str:
+    """Return the folder of MathJax 3.2.2, which draws formulas as SVG and needs no other file.
+
+    Raises RuntimeError if it is missing or, by its checksum, another.
+    """
+    found = distribution("sphinx-mathjax-offline")
+    path = Path(found.locate_file("sphinx-mathjax-offline/static/mathjax/tex-svg.js"))
+    if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != MATHJAX:
+        raise RuntimeError(f"{path} is not MathJax 3.2.2; install requirements-dev.txt anew.")
+    return str(path.parent)
+
+
+html_static_path.append(mathjax_folder())
+
+
+def read_source(app, page: str, source: list[str]) -> None:
+    """Change a page's source on its way into Sphinx."""
+    if page == "README":
+        source[0] = re.sub(
+            r"<!-- path -->.*<!-- /path -->", lambda _: path_cards(), source[0], flags=re.DOTALL
+        )
+        source[0] += "\n\n" + navigation()
+        return
+    task = next((task for task in TASKS if page == f"{task.path}/{task.name}"), None)
+    if task:
+        source[0] = json.dumps(site_notebook(json.loads(source[0]), task))
+
+
+def path_cards() -> str:
+    """Return the learning path as HTML: a list of boxes with pictures for each strand."""
+    lines = ['<nav class="path" aria-label="Learning path">']
+    for number, (strand, tasks) in enumerate(STRANDS.items(), 1):
+        lines += ["<section>", f'<p id="strand-{number}">{html.escape(strand)}</p>']
+        lines.append(f'<ol aria-labelledby="strand-{number}">')
+        for task in tasks:
+            facts = task.facts()
+            title = html.escape(facts.get("title", task.name))
+            promise = html.escape(facts.get("promise", ""))
+            image = f'<img src="_static/{task.name}.png" alt="">' if cover(task) else ""
+            link = f"{task.path}/{task.name}.html"
+            text = f"<strong>{title}</strong> <span>{promise}</span>"
+            lines.append(f'<li><a href="{link}">{image}{text}</a></li>')
+        lines += ["</ol>", "</section>"]
+    return "\n".join([*lines, "</nav>"])
+
+
+def navigation() -> str:
+    """Return the tables of contents that make the sidebar."""
+    blocks = {
+        strand: [
+            f"{task.facts().get('title', task.name)} <{task.path}/{task.name}>" for task in tasks
+        ]
+        for strand, tasks in STRANDS.items()
+    }
+    blocks["About"] = pages
+    return "\n\n".join(
+        f"```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(entries) + "\n```"
+        for caption, entries in blocks.items()
+    )
+
+
+def site_notebook(notebook: dict, task: Task) -> dict:
+    """Return a notebook with links below its title, folded plotting code and picture texts.
+
+    What a notebook must not contain is taken out here once more: raw HTML, and outputs that are
+    neither text nor PNG.
+    """
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        cell["metadata"] = {}
+        if cell["cell_type"] == "markdown":
+            cell["source"] = outside_code(source)
+            continue
+        cell["outputs"] = [safe_output(output) for output in cell.get("outputs", [])]
+        alts = [
+            output["metadata"].get("image/png", {}).get("alt", "")
+            for output in cell["outputs"]
+            if "image/png" in output.get("data", {})
+        ]
+        if alts:
+            cell["metadata"]["mystnb"] = {"image": {"alt": " ".join(alts)}}
+        if alts and only_plots(source):
+            cell["metadata"]["tags"] = ["hide-input"]
+    first = notebook["cells"][0]
+    title, _, rest = first["source"].partition("\n")
+    first["source"] = f"{title}\n\n{links(task)}\n{rest}"
+    return notebook
+
+
+def links(task: Task) -> str:
+    """Return the line below a notebook's title: which run, and where to open it."""
+    path = f"{task.path}/{task.name}.ipynb"
+    colab = REPOSITORY.replace("https://github.com", "https://colab.research.google.com/github")
+    run = state(task.read_notebook(), ROOT)
+    run = {"full": "Full run", "quick": "Quick run"}.get(run.partition(",")[0], "No stored run")
+    parts = [
+        f"**{run}**",
+        f"[Open in Colab]({colab}/blob/main/{path})",
+        f"[Source]({REPOSITORY}/blob/main/{path})",
+        f'<a href="{task.name}.ipynb" download>Download</a>',
+    ]
+    return " · ".join(parts)
+
+
+def outside_code(markdown: str) -> str:
+    """Return Markdown whose raw HTML, outside code, is shown as text."""
+    parts = re.split(r"(```.*?```|`[^`\n]*`)", markdown, flags=re.DOTALL)
+    escaped = (RAW_HTML.sub(lambda tag: tag[0].replace("<", "&lt;"), part) for part in parts[::2])
+    parts[::2] = escaped
+    return "".join(parts)
+
+
+def safe_output(output: dict) -> dict:
+    """Return an output with nothing but text and PNG pictures in it."""
+    if "data" in output:
+        kept = ("image/png", "text/plain")
+        output["data"] = {kind: output["data"][kind] for kind in kept if kind in output["data"]}
+    return output
+
+
+def only_plots(source: str) -> bool:
+    """Return whether a cell only draws: a figure, but no definition, training or test."""
+    tree = ast.parse(source)
+    taught = (ast.FunctionDef, ast.ClassDef, ast.Assert)
+    nodes = list(ast.walk(tree))
+    draws = "show" in source or "plot_curves" in source
+    return (
+        draws
+        and "plt." in source
+        and "backward()" not in source
+        and not any(isinstance(node, taught) for node in nodes)
+    )
+
+
+def complete(app, page: str, template: str, context: dict, doctree) -> None:
+    """Give the headings of the sidebar their level, which the theme leaves out."""
+    tree = context.get("furo_navigation_tree", "")
+    heading = 'role="heading"'
+    context["furo_navigation_tree"] = tree.replace(heading, f'{heading} aria-level="2"')
+
+
+def setup(app) -> None:
+    """Connect the hooks."""
+    app.connect("source-read", read_source, priority=100)
+    app.connect("html-page-context", complete, priority=900)  # after the theme

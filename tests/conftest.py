@@ -1,32 +1,55 @@
-"""A tiny repository with one task that has everything the checker asks for and runs in seconds."""
+"""A small repository with one task that has all that the checker asks for and runs in seconds."""
 
+import copy
 import shutil
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from tools.check import TEMPLATE
 from tools.run import save
 from tools.tasks import ROOT, Task
 
+PNG = (  # one pixel
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5E"
+    "rkJggg=="
+)
 CELLS = [
-    "# Tiny\n\n<!-- result -->\n<!-- /result -->\n\n| Fact | Value |\n|---|---|\n| Paper | none |",
-    'import sys\nsys.path.insert(0, "../..")\nimport torch\nfrom common import *\nsetup()',
+    "# Tiny: a number\n\n<!-- result -->\n<!-- /result -->\n\n| | |\n|---|---|\n| Paper | none |",
+    nbformat.read(TEMPLATE, as_version=4).cells[2].source,
     "## Settings\n\nSee [the requirements](requirements.txt).",
-    "steps = pick(full=5, quick=3)  # few\nassert steps > 0",
+    "import torch\n\nfrom common import pick, record, setup, show_images\n\nseed = 0\n"
+    "device = setup(seed)\n"
+    "steps = pick(full=5, quick=3)  # few\nlearning_rate = 0.5\nassert steps > 0",
     "## Training",
-    'for step in range(steps):\n    print(f"step {step}")\nshow_images(torch.zeros(4, 1, 8, 8))',
+    "value = 80.0\nfor step in range(steps):\n    value *= 1 - learning_rate\n"
+    '    print(f"step {step}")\nvalue += torch.rand(()).item()\n'
+    'show_images(torch.zeros(4, 1, 8, 8), alt="squares")',
     "## Record",
-    'record(task="Tiny", paper="Nobody 2013", url="https://arxiv.org/abs/1312.6114", data="noise", parameters=10,\n'
-    '    metric="test error", value=float(steps), unit="%", baseline=("chance", 90.0), band=(0, 10),\n'
-    '    reference="5 in the paper", train_seconds=1.5)',
+    'record(data="noise", parameters=10, metric="test error", value=value, unit="%",\n'
+    '    baseline=("chance", 90.0), reference="5 in the paper", train_seconds=1.5,\n'
+    '    flops={"training": 3e15})',
 ]
-RECORDED = {
-    **{"task": "Tiny", "paper": "Nobody 2013", "url": "https://arxiv.org/abs/1312.6114", "data": "noise"},
-    **{"parameters": 10, "metric": "test error", "value": 3.0, "unit": "%", "band": [0, 10], "extra": {}},
-    **{"baseline": {"name": "chance", "value": 90.0}, "reference": "5 in the paper", "higher_is_better": False},
-    **{"train_seconds": 1.5, "seconds": 9.0, "peak_memory_gib": 0.5, "mode": "quick", "device": "CPU, 2 cores"},
+RECORD = {
+    "mode": "quick",
+    "data": "noise",
+    "metric": "test error",
+    "value": 3.0,
+    "unit": "%",
+    "baseline": {"name": "chance", "value": 90.0},
+    "reference": "5 in the paper",
+    "higher_is_better": False,
+    "parameters": 10,
+    "flops": {"training": 3e15},
+    "train_seconds": 1.5,
+    "seconds": 9.0,
+    "peak_memory_gib": 0.5,
+    "extra": {},
+    "device": "CPU, 2 cores",
+    "precision": "fp32",
     "versions": {"torch": "2.15.0", "python": "3.11.7"},
+    "cell_seconds": [0.1, 1.0, 2.0, 0.1],
 }
 
 
@@ -36,31 +59,52 @@ class Repository:
     def __init__(self, root):
         self.root, self.task = root, Task("image_generation", "tiny", root)
         self.task.folder.mkdir(parents=True)
-        self.task.requirements.write_text("torch>=2.2\n")
+        (self.task.folder.parent / "README.md").write_text("# Image generation\n")
+        (self.task.folder / "requirements.txt").write_text("-r ../../common/requirements.txt\n")
+        for name in ("common", "tools"):
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, root / name, ignore=ignored)
+        shutil.copy(ROOT / "pyproject.toml", root)
         self.write(self.notebook())
 
     def notebook(self):
         """Return the notebook without outputs."""
         kinds = (new_markdown_cell, new_code_cell)
-        cells = [kinds[source[0] != "#"](source, id=f"cell{index}") for index, source in enumerate(CELLS)]
-        return new_notebook(cells=cells)
+        cells = [kinds[index % 2](source, id=f"cell{index}") for index, source in enumerate(CELLS)]
+        notebook = new_notebook(cells=cells)
+        notebook.metadata["task"] = {
+            "title": "Tiny",
+            "promise": "learn a number",
+            "strand": "From noise to images",
+            "position": 20,
+            "needs": [],
+            "cover": "cell5",
+        }
+        return notebook
 
     def write(self, notebook):
         nbformat.write(notebook, self.task.notebook)
 
+    def edit(self, index, old, new):
+        """Replace a text in the source of a cell."""
+        notebook = self.task.read_notebook()
+        assert old in notebook.cells[index].source
+        notebook.cells[index].source = notebook.cells[index].source.replace(old, new)
+        self.write(notebook)
+
     def store(self, **changes):
-        """Stamp and store outputs as if the notebook had been run, with `changes` to what it recorded."""
-        notebook, recorded = self.notebook(), RECORDED | changes
-        for count, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), 1):
+        """Store outputs as if the notebook had been run, with `changes` to what it recorded."""
+        notebook, record = copy.deepcopy(self.task.read_notebook()), RECORD | changes
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        for count, cell in enumerate(code, 1):
             cell.execution_count = count
             cell.outputs = [new_output("stream", text="done\n")]
-        cell.outputs[0].text = f"Tiny, {recorded['mode']} mode on noise: test error {recorded['value']:.4g} %\n"
-        notebook.cells[5].outputs.append(new_output("display_data", {"image/png": "iVBOR", "text/plain": "squares"}))
-        return save(notebook, self.task, recorded)
-
-    def add_common(self):
-        """Add common/, which a notebook needs to run."""
-        shutil.copytree(ROOT / "common", self.root / "common", ignore=shutil.ignore_patterns("__pycache__"))
+        code[-1].outputs[0].text = f"This {record['mode']} run: {record['value']:.4g} %\n"
+        picture = new_output("display_data", {"image/png": PNG, "text/plain": "squares"})
+        picture.metadata = {"image/png": {"alt": "squares"}}
+        code[2].outputs.append(picture)
+        notebook.metadata["language_info"] = {"name": "python"}
+        return save(notebook, self.task, record)
 
 
 @pytest.fixture

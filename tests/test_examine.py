@@ -1,7 +1,8 @@
-"""tools.examine: a good contribution passes; each bad one is refused with a message that says what to do."""
+"""tools.examine: good contributions pass, lies and attacks are refused, ours is what is merged."""
 
 import copy
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -9,15 +10,14 @@ import sys
 import nbformat
 import pytest
 
-from tools import examine
-from tools.tasks import ROOT
+from tools import examine, isolate
+from tools.run import write_results
 
 pytestmark = pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
-AGAIN = "python -m tools.run --save"
 
 
 def git(repository, *arguments):
-    identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "core.autocrlf=false")
+    identity = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
     subprocess.run(["git", *identity, *arguments], cwd=repository.root, check=True)
 
 
@@ -26,137 +26,211 @@ def commit(repository, *paths):
     git(repository, "commit", "--quiet", "--message", "work")
 
 
-def store(repository, code="", **changes):
-    """Stamp and store outputs as if the notebook, with `code` added to its settings cell, had been run."""
-    notebook = repository.notebook()
-    notebook.cells[1].source = notebook.cells[1].source.replace("import *", "import pick, record, setup, show_images")
-    notebook.cells[3].source += code
-    repository.write(notebook)
-    for command in (["check", "--fix", "--quiet"], ["format", "--quiet"]):
-        subprocess.run([sys.executable, "-m", "ruff", *command, "image_generation"], cwd=repository.root, check=True)
-    formatted = repository.task.read_notebook()
-    repository.notebook = lambda: copy.deepcopy(formatted)
-    repository.store(**changes)
+def change(repository, index, old, new):
+    """Edit a cell and format the notebook as its author would."""
+    repository.edit(index, old, new)
+    command = [sys.executable, "-m", "ruff", "format", "--quiet", "image_generation"]
+    subprocess.run(command, cwd=repository.root, check=True)
 
 
 @pytest.fixture
 def contribution(repository):
-    """The tiny repository under git: common and tools on main, the task, not committed yet, on ada.tiny."""
-    for name in ("common", "tools"):
-        shutil.copytree(ROOT / name, repository.root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    """The tiny repository under git: all but the task on main, the task uncommitted on ada.tiny."""
     (repository.root / "README.md").write_text("- `text_generation/gpt/gpt.ipynb`\n")
-    (repository.root / ".gitignore").write_text("__pycache__/\n.ruff_cache/\n")
-    shutil.copy(ROOT / "pyproject.toml", repository.root)
+    (repository.root / ".gitignore").write_text("__pycache__/\n.ruff_cache/\n/runs/\n")
     git(repository, "init", "--quiet", "--initial-branch=main")
-    commit(repository, "common", "tools", "README.md", ".gitignore", "pyproject.toml")
+    shared = ("common", "tools", "README.md", ".gitignore", "pyproject.toml")
+    commit(repository, *shared, "image_generation/README.md")
     git(repository, "switch", "--quiet", "--create", "ada.tiny")
+    change(repository, 7, "record(", "record(")  # formats it
     return repository
 
 
 @pytest.fixture
 def verdict(contribution, capfd):
+    """Return a function that commits, examines from main, and returns status and printed text."""
+
     def judge(*arguments):
-        status = examine.main(["image_generation/tiny", "--branch", "ada.tiny", *arguments], contribution.root)
+        commit(contribution)
+        git(contribution, "switch", "--quiet", "main")
+        arguments = ["image_generation/tiny", "--branch", "ada.tiny", *arguments]
+        status = examine.main(arguments, contribution.root)
         return status, " ".join(capfd.readouterr().out.split())
 
     return judge
 
 
-def test_a_good_contribution_passes_without_seeing_secrets(contribution, verdict, monkeypatch):
+def test_a_good_contribution_is_merged_with_our_outputs(contribution, verdict, monkeypatch):
     monkeypatch.setenv("SECRET_TOKEN", "hush")
-    monkeypatch.setenv("HTTPS_PROXY", "http://user:hush@example.org")
-    store(
-        contribution, "\nimport os\nassert 'hush' not in str(os.environ) and 'guard' in os.listdir(os.environ['HOME'])"
-    )
-    store(contribution, mode="full", value=5.0, seconds=900.0, device="NVIDIA GeForce RTX 4090")
-    commit(contribution)
-    git(contribution, "switch", "--quiet", "main")
-    before = sorted(contribution.root.rglob("*"))
-    status, printed = verdict("--full")
+    contribution.store(value=10.2)  # what the run gives, up to the seed
+    claims = contribution.task.read_results()
+    claims["full"] = claims["quick"] | {"mode": "full", "data": "MNIST", "value": 0.001}
+    write_results(contribution.task, claims)
+    status, printed = verdict("--merge")
     assert status == 0, printed
-    for text in (
-        "image_generation/tiny on ada.tiny, a new task, as if merged into ",
-        "test error: claimed 3, measured 3 % (may differ by 22); time: claimed 9 s on CPU, 2 cores, measured",
-        "ok full run beside its claim. test error: claimed 5, measured 5 % (may differ by 5); time: claimed 15 min",
-        "Verdict: nothing to refuse.",
-    ):
-        assert text in printed
-    assert sorted(contribution.root.rglob("*")) == before  # it ran in a copy
+    assert "image_generation/tiny on ada.tiny" in printed and "a new task" in printed
+    assert f"isolation: {isolate.best_level()}" in printed
+    assert "claimed for full mode, not repeated here, so not published: test error 0.001" in printed
+    assert "Verdict: nothing to refuse." in printed
+    results = contribution.task.read_results()
+    assert set(results) == {"quick", "stored"} and results["quick"]["value"] != 10.2
+    text = "".join(cell.source for cell in contribution.task.read_notebook().cells)
+    assert "hush" not in text and "value *= 1 - learning_rate" in text
 
 
-def test_network_in_quick_mode_is_refused(contribution, verdict):
-    store(contribution, "\nimport urllib.request\nurllib.request.urlopen('https://data.example.org/x.zip')")
-    commit(contribution)
+SETTINGS, TRAINING = 3, 5
+HONEST = "value *= 1 - learning_rate"
+RUNTIME = {  # found by running: (cell, old, new), message
+    "a metric that is typed in": (
+        (7, "value=value", "value=12.5"),
+        "With a learning rate of zero the result is still test error 12.5 %",
+    ),
+    "a seed that reaches nothing": (
+        (TRAINING, "torch.rand(()).item()", "0.5"),
+        "With seed = 1 the result is test error 10.5 % again",
+    ),
+    "a seed that decides everything": (
+        (TRAINING, "torch.rand(()).item()", "torch.rand(()).item() + 60 * seed"),
+        "too far from test error",
+    ),
+    "no learning rate": (
+        (SETTINGS, "learning_rate = 0.5", "speed = learning_speed = 0.5"),
+        "No setting is called learning_rate",
+    ),
+    "network by Python": (
+        (
+            SETTINGS,
+            "assert",
+            "import urllib.request\n\nurllib.request.urlopen('https://x.org')\nassert",
+        ),
+        "The quick run failed",
+    ),
+    "endless printing": (
+        (TRAINING, "value = 80.0", "value = 80.0\nfor _ in range(9000):\n    print('x' * 99)"),
+        "It prints more than 200,000 characters",
+    ),
+}
+ATTACKS = {  # code that succeeds only if it reaches what it must not
+    "network by a subprocess and by UDP": """
+import socket
+import subprocess
+
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+udp.sendto(b"x", ("192.0.2.1", 9))
+subprocess.run(["true"], check=True)
+""",
+    "the environment of other processes": """
+import contextlib
+from pathlib import Path
+
+text = b""
+for path in Path("/proc").glob("[0-9]*/environ"):
+    with contextlib.suppress(OSError):
+        text += path.read_bytes()
+assert b"hush" in text
+""",
+    "the home folder": """
+import os
+import pwd
+from pathlib import Path
+
+assert (Path(pwd.getpwuid(os.getuid()).pw_dir) / "secret.txt").exists()
+""",
+}
+
+
+@pytest.mark.parametrize("name", RUNTIME)
+def test_a_lie_that_only_a_run_can_find_is_refused(contribution, verdict, name):
+    edit, message = RUNTIME[name]
+    change(contribution, *edit)
+    if name == "no learning rate":
+        change(contribution, TRAINING, "learning_rate", "speed")
+    contribution.store(value=10.5)
     status, printed = verdict()
-    assert status == 1
-    assert 'The quick run failed. image_generation/tiny: Cell [2] under "Settings" failed: RuntimeError: ' in printed
-    assert "quick mode must work without a network, but this cell tried to reach data.example.org" in printed
+    assert status == 1 and message in printed and "Verdict: refused" in printed, printed
 
 
-def edit_notebook(old, new):
-    def edit(contribution):
+@pytest.mark.skipif(isolate.best_level() == "audit hook", reason="no isolation on this machine")
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_finds_nothing(contribution, verdict, name):
+    secret = isolate.Path.home() / "secret.txt"
+    secret.write_text("hush")
+    environment = os.environ | {"SECRET_TOKEN": "hush"}
+    with subprocess.Popen(["sleep", "100"], env=environment) as bystander:
+        try:
+            if "network" not in name:  # outside the isolation the attack succeeds
+                subprocess.run([sys.executable, "-c", ATTACKS[name]], check=True)
+            change(contribution, SETTINGS, "import torch", f"import torch\n{ATTACKS[name]}")
+            contribution.store(value=10.5)
+            status, printed = verdict()
+        finally:
+            secret.unlink()
+            bystander.kill()
+    assert status == 1 and "The quick run failed" in printed, printed
+
+
+def add_output(**content):
+    def spoil(contribution):
         notebook = contribution.task.read_notebook()
-        notebook.cells[3].source = notebook.cells[3].source.replace(old, new)
+        notebook.cells[3].outputs.append(nbformat.v4.new_output(**content))
         nbformat.write(notebook, contribution.task.notebook)
 
-    return edit
+    return spoil
 
 
 def write(name, text):
     return lambda contribution: (contribution.root / name).write_text(text)
 
 
-def claim_quick_as_full(contribution):
-    results = contribution.task.read_results()
-    results.update(full=results["quick"] | {"mode": "full"}, stored="full")
-    contribution.task.results.write_text(json.dumps(results))
+def claim(**changes):
+    def spoil(contribution):
+        results = contribution.task.read_results()
+        results["quick"] |= changes
+        write_results(contribution.task, results)
+
+    return spoil
 
 
-def claim_stand_ins(contribution):
-    store(contribution, mode="full", data="handwritten digits of scikit-learn")
-
-
-BAD = {
-    "stale outputs": (edit_notebook("quick=3", "quick=4"), ["the stored outputs are stale", AGAIN]),
-    "missing requirement": (edit_notebook("  # few", "\nimport sklearn"), ["add a line scikit-learn>=... to"]),
-    "absolute path": (edit_notebook("# few", "# '/home/ada/x'"), ["the path /home/ada", "use a relative path"]),
-    "unwritten": (edit_notebook("# few", "# TODO: say why"), ["write this part and delete its marker: TODO: say why"]),
-    "unformatted": (edit_notebook("  # few", "; import os"), ["Run ruff format image_generation/tiny", "F401"]),
-    "quick claimed as full": (claim_quick_as_full, ["the stamp and results.json tell of different runs", AGAIN]),
-    "full on stand-ins": (claim_stand_ins, ["measured on quick mode's data", "Run DL_MODE=full"]),
-    "outside the band": (lambda c: store(c, mode="full", value=20.0), ["20 lies outside its band, 0 to 10", AGAIN]),
-    "worse than the baseline": (lambda c: store(c, value=95.0), ["95 does not beat its baseline 90", AGAIN]),
-    "a band of everything": (lambda c: store(c, band=[0, 99]), ["holds the baseline, 90, too", "narrow it"]),
-    "outside the folder": (
-        write("common/data.py", "x = 1\n"),
-        ["The branch also changes common/data.py", "git checkout"],
+STATIC = {  # found without running
+    "stale outputs": (lambda c: c.edit(3, "quick=3", "quick=4"), "the stored outputs are stale"),
+    "unlisted import": (lambda c: c.edit(3, "  # few", "\nimport scipy"), "add scipy>=VERSION"),
+    "unformatted": (lambda c: c.edit(3, "  # few", "; import os"), "Run ruff format"),
+    "unwritten": (lambda c: c.edit(3, "# few", "# TODO: say why"), "delete its marker: TODO: say"),
+    "branch on the mode": (
+        lambda c: c.edit(3, "assert", "import os\n\nos.environ['DL_MODE']\nassert"),
+        "it reads DL_MODE",
     ),
-    "a stray file": (
-        write("image_generation/tiny/picture.png", "x"),
-        ["tiny/picture.png is none of", "remove it"],
+    "edited output": (add_output(output_type="stream", text="99 %"), "not those that the stamped"),
+    "script": (
+        add_output(output_type="display_data", data={"text/html": "<script>x</script>"}),
+        "its output is text/html",
     ),
+    "raw HTML": (lambda c: c.edit(4, "## Training", "## A <script>x</script>"), "raw HTML"),
+    "other seconds": (claim(seconds=1.0), "tell of different runs"),
+    "large results": (claim(extra={"x" * 30_000: 1.0}), "is larger than 20,000 bytes"),
+    "another file": (write("image_generation/tiny/a.png", "x"), "tiny/a.png is none of"),
+    "another folder": (write("common/data.py", "x = 1\n"), "also changes common/data.py"),
 }
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_a_bad_contribution_is_refused(contribution, verdict, monkeypatch, name):
-    spoil, messages = BAD[name]
-    store(contribution)
+@pytest.mark.parametrize("name", STATIC)
+def test_what_is_wrong_on_paper_is_refused_without_running(
+    contribution, verdict, monkeypatch, name
+):
+    spoil, message = STATIC[name]
+    contribution.store()
     spoil(contribution)
-    commit(contribution)
-    monkeypatch.setattr(examine, "run", lambda task, mode, home: (None, ""))  # what is found without running
+    monkeypatch.setattr(examine, "run", None)
     status, printed = verdict()
-    assert status == 1 and "Verdict: refused" in printed
-    for message in messages:
-        assert message in printed
+    assert status == 1 and message in printed and "was not run" in printed, printed
 
 
-def test_uncommitted_changes_are_refused(contribution, verdict):
-    store(contribution)
-    commit(contribution)
-    contribution.task.requirements.write_text("torch>=2.3\n")
-    status, printed = verdict()
-    assert status == 1 and "has changes that are not committed" in printed and "was not run" in printed
+def test_a_claim_that_the_run_does_not_give_is_refused(contribution, verdict):
+    contribution.store(value=30.0, parameters=7)
+    status, printed = verdict("--merge")
+    assert status == 1 and "results.json claims 30.0; the run gave test error" in printed
+    assert "results.json claims parameters 7; the run says 10." in printed
+    assert not contribution.task.folder.exists()  # nothing was merged
 
 
 def test_a_taken_name_is_refused(contribution, verdict):
@@ -164,31 +238,36 @@ def test_a_taken_name_is_refused(contribution, verdict):
     (contribution.root / "README.md").write_text("- `text_generation/tiny/tiny.ipynb`\n")
     commit(contribution, "README.md")
     git(contribution, "switch", "--quiet", "ada.tiny")
-    store(contribution)
-    commit(contribution)
+    contribution.store()
     status, printed = verdict()
-    assert status == 1 and "The name tiny is taken by text_generation/tiny; choose another" in printed
+    assert status == 1 and "The name tiny is taken; choose another" in printed
 
 
 def test_code_is_shown_without_running_it(contribution, verdict, monkeypatch):
-    store(contribution, '\nhidden = "\x1b[2K\u202e"')
-    commit(contribution)
+    change(contribution, 3, "  # few", '  # few\nhidden = "\x1b[2K\u202e"')
+    contribution.store()
     monkeypatch.setattr(examine, "run", None)
     status, printed = verdict("--code")
-    assert status == 0 and "+steps = pick(full=5, quick=3)" in printed and r'+hidden = "\x1b[2K\u202e"' in printed
-    git(contribution, "branch", "--force", "main")
-    edit_notebook("quick=3", "quick=4")(contribution)
+    assert status == 0 and "+steps = pick(full=5, quick=3)" in printed
+    assert r'+hidden = "\x1b[2K\u202e"' in printed and "-r ../../common" in printed
+
+
+def test_uncommitted_changes_and_other_commits_are_refused(contribution, capsys):
+    contribution.store()
     commit(contribution)
-    status, printed = verdict("--code")
-    assert "a changed task" in printed and "-steps = pick(full=5, quick=3)" in printed and "quick=4" in printed
+    (contribution.task.folder / "requirements.txt").write_text("torch>=2.3\n")
+    assert examine.main(["tiny"], contribution.root) == 1
+    assert "has changes that are not committed" in capsys.readouterr().out
+    assert examine.main(["tiny", "--commit", "abc"], contribution.root) == 2
+    assert "not at abc; fetch it again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tinny", "--branch", "ada.tiny"], "There is no task tinny on ada.tiny"),
+        (["tinny", "--branch", "ada.tiny"], "no task is called tinny. Did you mean image_gener"),
         (["tiny", "--branch", "ada"], "There is no branch ada; fetch it first: git fetch"),
-        (["tiny", "--branch", "main"], "There is no task tiny on main; name category and task, commit it"),
+        (["tiny", "--branch", "main"], "On main no task is called tiny."),
         (["tiny", "--base", "trunk"], "There is no branch or commit trunk"),
     ],
 )
@@ -198,36 +277,16 @@ def test_a_wrong_command_says_what_to_do(contribution, capsys, arguments, messag
     assert message in capsys.readouterr().err
 
 
-CLAIM = {
-    **{"mode": "full", "task": "T", "metric": "error", "unit": "%", "parameters": 1, "data": "d", "band": [2.0, 4.0]},
-    **{"higher_is_better": False, "value": 3.0, "baseline": {"name": "b", "value": 90.0}, "seconds": 600.0},
-    "device": "NVIDIA GeForce RTX 4090",
-}
-
-
-@pytest.mark.parametrize(
-    ("claim", "measured", "message"),
-    [
-        ({}, {"value": 3.9, "seconds": 800.0}, None),
-        ({}, {"value": 3.9, "seconds": 6000.0, "device": "Tesla T4"}, None),
-        (
-            {"value": 2.1},
-            {"value": 3.9},
-            "The claimed full result was not reproduced: error: claimed 2.1, measured 3.9",
-        ),
-        ({}, {"value": float("nan")}, "was not reproduced"),
-        ({}, {"seconds": 1000.0}, "The claimed time differs by more than a factor of 1.5 on the same device"),
-        ({}, {"seconds": 100.0}, "The claimed time differs"),
-        ({"parameters": 2}, {}, "results.json claims parameters 2 in full mode; the run says 1."),
-        ({"mode": "quick"}, {"value": 20.0, "seconds": 6000.0}, None),
-        ({"mode": "quick"}, {"value": 40.0}, "The claimed quick result was not reproduced"),
-    ],
-)
-def test_claims_are_compared_with_what_was_measured(claim, measured, message):
-    _, wrong = examine.compare(CLAIM | claim, CLAIM | measured)
-    assert not wrong if message is None else len(wrong) == 1 and message in wrong[0]
-
-
-def test_the_names_of_the_stand_ins():
-    source = (ROOT / "common" / "data.py").read_text(encoding="utf-8")
-    assert all(f'"{name}"' in source for name in examine.STAND_INS)
+def test_compare_accepts_what_is_close():
+    record = {
+        "metric": "m",
+        "unit": "%",
+        "data": "d",
+        "parameters": 1,
+        "higher_is_better": False,
+        "value": 3.0,
+        "baseline": {"name": "b", "value": 90.0},
+    }
+    assert not list(examine.compare(copy.deepcopy(record) | {"value": 5.0}, record))
+    assert len(list(examine.compare(record | {"value": 20.0}, record))) == 1
+    assert len(list(examine.compare(json.loads('{"value": NaN}'), record))) == 6

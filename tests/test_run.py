@@ -1,59 +1,74 @@
-"""tools.run on a tiny notebook, in a real kernel."""
+"""tools.run on a tiny notebook, in real kernels."""
 
 import json
-import re
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import nbformat
 import pytest
 
 from tools import run
 from tools.check import check
-from tools.run import MATHS, to_mathml
-from tools.tasks import all_tasks, find_tasks
-
-
-@pytest.fixture
-def runnable(repository):
-    repository.add_common()
-    return repository
+from tools.tasks import TaskError, find_tasks, learning_path
 
 
 def start(repository, *arguments):
     return run.main(list(arguments), repository.root)
 
 
-def test_run_writes_copies_and_changes_nothing_else(runnable, capsys, monkeypatch):
-    monkeypatch.setenv("JUPYTER_PATH", str(runnable.root))  # a registered kernel of another Python does not count
-    (runnable.root / "kernels" / "python3").mkdir(parents=True)
-    spec = {"argv": ["no-such-python", "{connection_file}"], "display_name": "x", "language": "python"}
-    (runnable.root / "kernels" / "python3" / "kernel.json").write_text(json.dumps(spec))
-    before = runnable.task.notebook.read_bytes()
-    assert start(runnable, "image_generation/tiny") == 0
+def copies(repository):
+    return sorted(path.name for path in (repository.root / "runs").glob("*"))
+
+
+def test_a_run_writes_a_copy_that_speaks_of_itself(repository, capsys, monkeypatch):
+    monkeypatch.setenv(
+        "JUPYTER_PATH", str(repository.root)
+    )  # another Python's kernel does not count
+    (repository.root / "kernels" / "python3").mkdir(parents=True)
+    spec = {"argv": ["no-such-python", "{connection_file}"], "display_name": "x", "language": "x"}
+    (repository.root / "kernels" / "python3" / "kernel.json").write_text(json.dumps(spec))
+    repository.store(mode="full", value=1.0)
+    before = repository.task.notebook.read_bytes()
+    assert start(repository, "image_generation/tiny") == 0
     printed = capsys.readouterr().out
-    for line in ("[2/4] Settings", "[3/4] Training", "step 2", "Tiny, quick mode on noise: test error 3 %"):
+    for line in ("[2/4] Settings", "[3/4] Training", "step 2", "This quick run on noise: test err"):
         assert line in printed
-    assert runnable.task.notebook.read_bytes() == before and not runnable.task.results.exists()
-    page = (runnable.root / "runs" / "tiny.quick.html").read_text(encoding="utf-8")
-    assert "data:image/png;base64" in page and 'src="runs' not in page
-    copy = nbformat.read(runnable.root / "runs" / "tiny.quick.ipynb", as_version=4)
-    assert [cell.execution_count for cell in copy.cells if cell.cell_type == "code"] == [1, 2, 3, 4]
+    assert repository.task.notebook.read_bytes() == before
+    assert copies(repository) == ["tiny.quick.ipynb"]
+    copy = nbformat.read(repository.root / "runs" / "tiny.quick.ipynb", as_version=4)
+    assert [c.execution_count for c in copy.cells if c.cell_type == "code"] == [1, 2, 3, 4]
+    assert "(quick mode" in copy.cells[0].source and "(full mode" not in copy.cells[0].source
 
 
-def test_save_stores_checked_outputs_that_a_second_run_repeats(runnable, capsys):
-    assert start(runnable, "--save", "tiny") == 0
-    assert check(runnable.task) == []
-    first = runnable.task.read_notebook()
-    assert first.metadata.stamp.mode == "quick" and "widgets" not in first.metadata
-    assert all("execution" not in cell.metadata for cell in first.cells)
-    assert start(runnable, "--save", "tiny") == 0
-    assert check(runnable.task) == []
-    second = runnable.task.read_notebook()
-    assert [cell.id for cell in second.cells] == [cell.id for cell in first.cells]
-    for one, two in zip(first.cells[1:-1], second.cells[1:-1], strict=True):  # the others tell times
-        if "seed" not in str(one.get("outputs")):
-            assert one == two
-    assert start(runnable, "--list") == 0
+def test_save_stores_checked_outputs_and_a_second_run_repeats_them(repository, capsys):
+    assert start(repository, "--save", "tiny") == 0
+    assert check(repository.task) == []
+    first = repository.task.read_notebook()
+    assert first.metadata.stamp.mode == "quick" and first.metadata.language_info.version
+    assert start(repository, "--save", "tiny") == 0
+    second = repository.task.read_notebook()
+    assert check(repository.task) == [] and first.cells[2:7] == second.cells[2:7]
+    assert start(repository, "--list") == 0
     assert "image_generation/tiny" in capsys.readouterr().out
+
+
+def test_the_progress_bar_leaves_no_trace_while_it_is_on(repository, monkeypatch):
+    monkeypatch.setenv("TQDM_DISABLE", "")
+    notebook = repository.notebook()
+    notebook.cells[3].source += "\nfrom common import progress"
+    notebook.cells[5].source = (
+        "bar = progress(range(3), 'training')\nfor value in bar:\n"
+        "    bar.write(f'row {value}')\nshow_images(torch.zeros(4, 1, 8, 8))"
+    )
+    repository.write(notebook)
+    start(repository, "tiny")
+    copy = nbformat.read(repository.root / "runs" / "tiny.quick.ipynb", as_version=4)
+    text = copy.cells[5].outputs[0].text
+    lines = [line.split("\r")[-1].strip() for line in text.splitlines()]
+    assert [line for line in lines if line] == ["row 0", "row 1", "row 2"], text
 
 
 @pytest.mark.parametrize(
@@ -61,111 +76,164 @@ def test_save_stores_checked_outputs_that_a_second_run_repeats(runnable, capsys)
     [
         ("1 / 0", "ZeroDivisionError: division by zero"),
         ("import no_such_package", "pip install -r image_generation/tiny/requirements.txt"),
-        ('raise RuntimeError("CUDA out of memory. Tried")', "Lower batch_size in the settings cell"),
-        ("import os; os._exit(1)", "the kernel died, most likely for want of memory"),
+        ('raise RuntimeError("CUDA out of memory. Tried")', "Lower the batch size in the settings"),
+        ("import os; os._exit(1)", "the kernel died, most likely for lack of memory"),
         ("import time; time.sleep(60)", "it took longer than --cell-timeout allows"),
+        ("raise ValueError('one\\ntwo')", "ValueError: one\ntwo"),
     ],
 )
-def test_a_failing_cell_is_named(repository, capsys, line, message):
+def test_a_failing_cell_is_named_and_a_good_copy_stays(repository, capsys, line, message):
     notebook = repository.notebook()
-    notebook.cells[1].source = notebook.cells[3].source = 'print("before")'
+    notebook.cells[3].source = 'print("before")'
     notebook.cells[5].source = line
     repository.write(notebook)
+    (repository.root / "runs").mkdir()
+    (repository.root / "runs" / "tiny.quick.ipynb").write_text("good")
     before = repository.task.notebook.read_bytes()
-    assert start(repository, "--save", "--cell-timeout", "4", "tiny") == 1
+    assert start(repository, "--save", "--cell-timeout", "5", "tiny") == 1
     error = capsys.readouterr().err
     assert 'image_generation/tiny: Cell [3] under "Training" failed: ' in error and message in error
     assert repository.task.notebook.read_bytes() == before and not repository.task.results.exists()
-    copy = nbformat.read(repository.root / "runs" / "tiny.quick.ipynb", as_version=4)
+    assert copies(repository) == ["tiny.quick.failed.ipynb", "tiny.quick.ipynb"]
+    assert (repository.root / "runs" / "tiny.quick.ipynb").read_text() == "good"
+    copy = nbformat.read(repository.root / "runs" / "tiny.quick.failed.ipynb", as_version=4)
     assert copy.cells[3].outputs[0].text == "before\n" and copy.cells[7].execution_count is None
-    assert (repository.root / "runs" / "tiny.quick.html").exists()
+    assert "This run did not finish. Cell [3]" in copy.cells[0].source
 
 
-@pytest.mark.parametrize(("index", "message"), [(0, "needs the lines <!-- result -->"), (7, "calls record(...)")])
-def test_save_asks_for_its_needs_before_the_run(repository, capsys, index, message):
+@pytest.mark.skipif(os.name == "nt", reason="signals differ on Windows")
+def test_an_interrupted_run_keeps_what_it_has_and_leaves_no_kernel(repository):
     notebook = repository.notebook()
-    notebook.cells[index].source = "# Tiny"
+    notebook.cells[5].source = "import time\nprint('sleeping')\ntime.sleep(60)"
+    repository.write(notebook)
+    command = [sys.executable, "-m", "tools.run", "tiny"]
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=repository.root, **piped) as process:
+        for line in process.stdout:
+            if "sleeping" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=30)
+    assert process.returncode == 130 and "interrupted, nothing was stored" in error
+    assert "Traceback" not in error and copies(repository) == ["tiny.quick.interrupted.ipynb"]
+    time.sleep(1)
+    processes = subprocess.run(["ps", "-eo", "ppid,args"], capture_output=True, text=True).stdout
+    assert not [line for line in processes.splitlines() if line.split()[0] == str(process.pid)]
+
+
+def test_what_cannot_be_stored_is_said_before_the_run(repository, capsys, monkeypatch):
+    notebook = repository.notebook()
+    notebook.cells[7].source = "x = 1"
     repository.write(notebook)
     assert start(repository, "--save", "tiny") == 1
-    assert message in capsys.readouterr().err and not (repository.root / "runs").exists()
-
-
-def test_save_needs_a_recorded_result(repository):
-    with pytest.raises(run.RunError, match="did not call record"):
-        run.save(repository.notebook(), repository.task, None)
+    assert "needs a last cell that calls record" in capsys.readouterr().err
+    notebook.cells[0].source = "# Tiny"
+    repository.write(notebook)
+    assert start(repository, "tiny") == 1
+    assert "lacks the lines <!-- result -->" in capsys.readouterr().err
+    (repository.root / "runs").rmdir()
+    (repository.root / "runs").write_text("a file where the folder should be")
+    assert start(repository, "tiny") == 1
+    assert "Nothing was run: runs/ cannot be written" in capsys.readouterr().err
 
 
 def test_what_is_edited_during_a_run_is_not_lost(repository):
-    edited = repository.notebook()
-    edited.cells[2].source = "## Settings\n\nNew words."
-    repository.write(edited)
+    executed = repository.task.read_notebook()
+    repository.edit(2, "requirements", "needs")
     repository.store()
-    assert "New words." in repository.task.read_notebook().cells[2].source
-    assert check(repository.task) == []
-    edited.cells[3].source = "steps = 7"
-    repository.write(edited)
+    assert "See [the needs]" in repository.task.read_notebook().cells[2].source
+    repository.edit(3, "quick=3", "quick=4")
+    edited = repository.task.read_notebook()
     with pytest.raises(run.RunError, match="code was changed while it ran"):
-        repository.store()
+        run.save(executed, repository.task, {"mode": "quick"})
     assert repository.task.read_notebook() == edited
 
 
 def test_a_quick_run_never_replaces_a_full_one(repository):
     repository.store(mode="full", seconds=400.0)
     full = repository.task.read_notebook()
-    assert "those of a full run and stay" in repository.store(mode="quick", seconds=24.0, value=50.0)
-    both = repository.task.read_notebook()
-    assert both.metadata.stamp == full.metadata.stamp and both.cells[1:] == full.cells[1:]
-    assert "Quick mode: 24 s" in both.cells[0].source and "test error 3 %" in both.cells[0].source
-    assert check(repository.task) == []
+    assert "outputs of the full run stay" in repository.store(
+        mode="quick", seconds=24.0, value=50.0
+    )
+    assert repository.task.read_notebook() == full
+    results = repository.task.read_results()
+    assert results["stored"] == "full" and results["quick"]["seconds"] == 24.0
     repository.store(mode="full", seconds=300.0)
     assert repository.task.read_results()["quick"]["seconds"] == 24.0
     assert check(repository.task) == []
+    repository.edit(3, "quick=3", "quick=4")
+    repository.store(mode="quick")  # the full run belongs to other code
+    assert "full" not in repository.task.read_results() and check(repository.task) == []
 
 
-def test_a_stale_full_run_is_dropped(repository):
-    repository.store(mode="full")
-    results = repository.task.read_results()
-    results["full"]["digest"] = "of other code"
-    repository.task.results.write_text(json.dumps(results))
-    stale = repository.task.read_notebook()
-    stale.metadata.stamp.digest = "of other code"
-    repository.write(stale)
-    repository.store(mode="quick")
-    assert sorted(repository.task.read_results()) == ["quick", "stored"]
-    assert repository.task.read_notebook().metadata.stamp.mode == "quick"
+def test_seeds_are_run_and_their_figures_stored(repository, capsys):
+    repository.store()
+    assert start(repository, "--seeds", "2", "tiny") == 0
+    printed = capsys.readouterr().out
+    assert "seed 1: test error" in printed and "standard deviation" in printed
+    values = repository.task.read_results()["seeds"]["quick"]["values"]
+    assert len(values) == 2 and values[0] != values[1]
     assert check(repository.task) == []
 
 
+def test_settings_are_replaced_and_never_stored(repository, capsys):
+    before = repository.task.notebook.read_bytes()
+    file = repository.root / "record.json"
+    assert start(repository, "--set", "learning_rate=0.0", "--record", str(file), "tiny") == 0
+    assert 80 <= json.loads(file.read_text())["value"] <= 81
+    assert copies(repository) == ["tiny.quick.learning_rate=0.0.ipynb"]
+    assert repository.task.notebook.read_bytes() == before and not repository.task.results.exists()
+    assert start(repository, "--set", "rate=0.0", "tiny") == 1
+    assert "No cell assigns rate at top level" in capsys.readouterr().err
+
+
+def test_time_left_is_estimated_from_the_stored_run(repository, capsys):
+    repository.store(mode="full", cell_seconds=[1.0, 2.0, 4000.0, 1.0], seconds=4005.0)
+    notebook = repository.task.read_notebook()
+    client = run.Client(notebook)
+    client.start_report(repository.task.read_results()["full"]["cell_seconds"])
+    client.report_start(notebook.cells[1], 1)
+    assert "[1/4] Tiny: a number (67 min left)" in capsys.readouterr().out
+
+
+def test_a_broken_task_hides_no_other(repository, capsys):
+    broken = repository.root / "image_generation" / "broken"
+    broken.mkdir()
+    (broken / "broken.ipynb").write_text("<<<<<<< HEAD\n")
+    assert start(repository, "--list") == 0
+    printed = capsys.readouterr().out
+    assert "image_generation/tiny" in printed and "broken.ipynb is not a notebook" in printed
+    assert start(repository, "broken") == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
-    "name", ["tiny", "image_generation/tiny", "image_generation/tiny/tiny.ipynb", "image_generation\\tiny"]
+    "name", ["tiny", "image_generation/tiny/tiny.ipynb", "image_generation\\tiny"]
 )
 def test_names_of_tasks(repository, name):
     assert find_tasks([name, name], repository.root) == [repository.task]
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("arguments", "message"),
     [
-        ("tinny", "There is no task tinny. Did you mean image_generation/tiny?"),
-        (
-            "image_classification/tiny",
-            "There is no task image_classification/tiny. Did you mean image_generation/tiny?",
-        ),
-        ("xyz", "There is no task xyz. python -m tools.run --list shows all tasks."),
+        (["tinny"], "There is no task tinny; did you mean image_generation/tiny?"),
+        (["xyz"], "There is no task xyz; python -m tools.run --list shows all."),
+        ([""], "There is no task (empty name)"),
+        ([], "name a task, or use --list to see them"),
+        (["--sav", "tiny"], "there is no option --sav; did you mean --save?"),
+        (["--cell-timeout", "0.5", "tiny"], "'0.5' is not a whole number above 0"),
+        (["--seeds", "0", "tiny"], "'0' is not a whole number above 0"),
+        (["--set", "epochs", "tiny"], "'epochs' is not of the form NAME=VALUE"),
+        (["--save", "--seeds", "2", "tiny"], "leave out --set and --seeds"),
     ],
 )
-def test_a_wrong_name_lists_the_near_ones(repository, capsys, name, message):
-    assert start(repository, name) == 2
-    assert capsys.readouterr().err.strip() == message
-
-
-def test_a_name_in_two_categories_needs_its_category(repository):
-    other = repository.root / "text_generation" / "tiny"
-    other.mkdir(parents=True)
-    repository.task.notebook.replace(other / "tiny.ipynb")
-    repository.write(repository.notebook())
-    with pytest.raises(ValueError, match="tiny fits image_generation/tiny and text_generation/tiny"):
-        find_tasks(["tiny"], repository.root)
+def test_a_wrong_command_gets_a_sentence(repository, capsys, arguments, message):
+    try:
+        status = start(repository, *arguments)
+    except SystemExit as stopped:
+        status = stopped.code
+    assert status == 2 and message in capsys.readouterr().err
 
 
 def test_a_wrong_mode_is_refused(repository, capsys, monkeypatch):
@@ -174,32 +242,22 @@ def test_a_wrong_mode_is_refused(repository, capsys, monkeypatch):
     assert "DL_MODE is 'fast'; set it to quick or full" in capsys.readouterr().err
 
 
-def test_the_page_needs_no_network_for_its_formulas(repository):
-    notebook = repository.notebook()
-    formulas = "\n\nThe square $x^2$, costs of `$5` and `$6`, and what no one can read: $\\frac{$"
-    notebook.cells[2].source += formulas
-    page = run.write_copies(notebook, repository.task, "quick").read_text(encoding="utf-8")
-    assert "<math" in page and "<msup>" in page and "$x^2$" not in page
-    assert "<code>$5</code>" in page and "<code>$6</code>" in page and "$\\frac{$" in page
-    assert not re.search(r"<(script|img|link)[^>]* (src|href)=[\"']?(https?:)?//", page)
+def test_a_name_in_two_categories_needs_its_category(repository):
+    other = repository.root / "text_generation" / "tiny"
+    other.mkdir(parents=True)
+    (other.parent / "README.md").write_text("# Text generation\n")
+    (other / "tiny.ipynb").write_bytes(repository.task.notebook.read_bytes())
+    with pytest.raises(TaskError, match="tiny fits image_generation/tiny and text_generation/tiny"):
+        find_tasks(["tiny"], repository.root)
 
 
-@pytest.mark.parametrize(
-    "formula, wanted",
-    [
-        (r"\mathcal N(0, 1)", "<mi>&#x1D4A9;</mi>"),  # the script N
-        (r"\begin{aligned} a &= b \\ c &= d \end{aligned}", "<mtable"),
-    ],
-)
-def test_formulas_that_need_mending(formula, wanted):
-    assert wanted in to_mathml(formula, "block") and "<mi>&</mi>" not in to_mathml(formula, "block")
-
-
-def test_all_formulas_can_be_shown():
-    for task in all_tasks():
-        for cell in task.read_notebook().cells:
-            for match in MATHS.finditer(cell.source if cell.cell_type == "markdown" else ""):
-                if match.lastgroup:
-                    assert not re.search(r"<m[ion]>(&|\\\w*)</m[ion]>", to_mathml(match[match.lastgroup], "block")), (
-                        match
-                    )
+def test_the_learning_path_follows_the_metadata(repository):
+    for name, strand, position in (("b", "Text", 30), ("a", "From noise to images", 25)):
+        folder = repository.root / "image_generation" / name
+        folder.mkdir()
+        notebook = repository.notebook()
+        notebook.metadata["task"] |= {"strand": strand, "position": position}
+        nbformat.write(notebook, folder / f"{name}.ipynb")
+    path = learning_path(repository.root)
+    names = {strand: [task.name for task in tasks] for strand, tasks in path.items()}
+    assert names == {"From noise to images": ["tiny", "a"], "Text": ["b"]}

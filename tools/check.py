@@ -1,9 +1,10 @@
-"""Check task notebooks without running them: anatomy, sizes, requirements, links, and that stored outputs are true.
+"""Check task notebooks without running them: anatomy, sizes, requirements, links, stored outputs.
 
     python -m tools.check            every task
     python -m tools.check vae        one task
 
-One sentence for each finding; the exit status is 1 if there is any. Cells are counted from 1, Markdown included.
+Prints one sentence for each finding; the exit status is 1 if there is any, 2 if the command is
+wrong. Cells are counted from 1, Markdown included.
 """
 
 import ast
@@ -14,229 +15,327 @@ from pathlib import Path
 
 import nbformat
 
-from tools.stamp import code_digest, framed, outputs_digest, result_block
-from tools.tasks import ROOT, Task, all_tasks, called_names, code_cells, find_tasks, lines_of_code
+from tools.stamp import code_digest, outputs_digest, render_block, result_block, shared_digest
+from tools.tasks import REPOSITORY, ROOT, Parser, Task, TaskError, all_tasks, code_cells, find_tasks
 
 MOST_CELLS, MOST_LINES, MOST_WORDS, MOST_BYTES = 50, 400, 2500, 1_000_000
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "skimage": "scikit-image", "PIL": "pillow", "cv2": "opencv-python"}
+MOST_WIDTH = 100  # columns of code; JupyterLab shows no more at 1,280 pixels
+MOST_TEXT, MOST_RESULTS = 40_000, 20_000  # bytes of all printed outputs, and of results.json
+TEMPLATE = Path(__file__).with_name("template.ipynb")
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "cv2": "opencv-python"}
 REQUIREMENT = re.compile(r"([A-Za-z0-9][\w.-]*)(\[[\w, -]+\])?\s*>=\s*[\w.]+\s*(;.*)?")
+SHARED_REQUIREMENTS = "-r ../../common/requirements.txt"
 ABSOLUTE_PATH = re.compile(
-    r"(?<![\w.])/(?:home|root|Users|work|workspace|tmp|mnt|content|opt|var|data)/[\w.-]+"
+    r"(?<![\w./:])/(?:home|root|Users|work|workspace|tmp|mnt|content|opt|var|data)/[\w.-]+"
     r"|\b[A-Za-z]:\\\w+|(?<![\w/])~/\w+|/(?:site|dist)-packages/"
 )
-LINK = re.compile(r"(!?)\[[^\]]*\]\(\s*<?([^)>\s]+)[^)]*\)|<(img)\b[^>]*\bsrc=[\"']([^\"']+)")
+LINK = re.compile(r"(!?)\[[^\]]*\]\(\s*<?([^)>\s]+)[^)]*\)")
+RAW_HTML = re.compile(
+    r"<(?!!-- /?result -->|br>|/?(?:sub|sup|kbd|details|summary)>)[/!a-zA-Z][^>]*>"
+)
 UNWRITTEN = re.compile(r"TODO:[^\n\"|]*")
 MARKER = re.compile(r"#\s*(NBVAL_\w+|PYTEST_VALIDATE_\w+)")
-TAGS = re.compile(r"nbval|raises-exception|skip-execution")
-ENTRY_KEYS = {
-    *("task", "paper", "url", "data", "parameters", "metric", "value", "unit", "baseline", "band", "reference"),
-    *("higher_is_better", "train_seconds", "seconds", "peak_memory_gib", "extra", "mode", "device", "versions"),
-    *("digest", "date"),
+FACTS = {"title": str, "promise": str, "strand": str, "position": int, "needs": list, "cover": str}
+RUN_KEYS = {
+    "mode": str,
+    "data": str,
+    "metric": str,
+    "value": float,
+    "unit": str,
+    "baseline": dict,
+    "reference": str,
+    "higher_is_better": bool,
+    "parameters": int,
+    "flops": dict,
+    "train_seconds": float,
+    "seconds": float,
+    "peak_memory_gib": (float, type(None)),
+    "extra": dict,
+    "device": str,
+    "precision": str,
+    "versions": dict,
+    "cell_seconds": list,
+    "digest": str,
+    "shared": str,
+    "date": str,
 }
-# What torch 2.2 lacks, or what the newest torch warns of or refuses.
-REFUSED = {
-    *("RMSNorm", "rms_norm", "Buffer", "GradScaler", "enable_gqa", "accelerator", "including_emulation", "Muon"),
-    *("get_default_device", "attention", "flex_attention", "sdpa_kernel", "verbose", "weight_norm", "script"),
-    *("GaussianNoise", "JPEG", "read_video", "torch.cuda.amp", "torch.ao", "torch.jit"),
-}
-ALLOWED = {"parametrizations.weight_norm"}
-STAMP_KEYS = ("mode", "digest", "device", "versions", "seconds", "peak_memory_gib", "date")
+OUTPUT_KINDS = {"text/plain", "image/png"}
 
 
 def check(task: Task) -> list[str]:
-    """Return the findings for one task, each one a sentence that begins with the file and the cell."""
-    findings = [f"{task.path}/{task.name}.ipynb{place}" for place in _check_notebook(task)]
-    findings += [f"{task.path}/requirements.txt: {text}" for text in _check_requirements(task)]
-    solutions = task.folder / "solutions.ipynb"
-    if solutions.exists():
-        findings += [f"{task.path}/solutions.ipynb{place}" for place in _check_any(solutions, task)]
-    return findings
-
-
-def _check_notebook(task: Task) -> Iterator[str]:
-    findings = list(_check_any(task.notebook, task))
-    yield from findings
-    if any("is not plain Python" in text or "is not a notebook" in text for text in findings):
-        return
-    notebook = task.read_notebook()
-    yield from _check_anatomy(notebook)
-    yield from _check_outputs(notebook)
-    yield from _check_stamp(notebook, task)
-
-
-def _check_any(path: Path, task: Task) -> Iterator[str]:
-    """What holds for every notebook: sizes, plain Python, covered imports, no absolute paths, no markers."""
+    """Return the findings for one task, each a sentence that begins with the file and the cell."""
     try:
-        notebook = nbformat.read(path, as_version=4)
+        notebook = task.read_notebook()
         nbformat.validate(notebook)
-    except Exception as error:  # nbformat raises many kinds
-        yield f": it is not a notebook ({str(error).partition(chr(10))[0]})."
-        return
-    words = sum(map(_words, (cell.source for cell in notebook.cells if cell.cell_type == "markdown")))
+    except (TaskError, nbformat.ValidationError) as error:
+        reason = str(error).partition("\n")[0]
+        return [reason if task.path in reason else f"{task.path}: not a valid notebook: {reason}"]
+    parts = [_sizes(task, notebook), _cells(task, notebook), _anatomy(notebook), _facts(task)]
+    findings = [finding for part in parts for finding in part]
+    if not any("is not plain Python" in finding for finding in findings):
+        findings += [*_code(notebook), *_outputs(notebook), *_stamp(notebook, task)]
+    findings = [f"{task.path}/{task.name}.ipynb{finding}" for finding in findings]
+    return findings + [f"{task.path}/requirements.txt: {text}" for text in _requirements(task)]
+
+
+def _sizes(task: Task, notebook) -> Iterator[str]:
+    markdown = (cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     for number, unit, most in (
         (len(notebook.cells), "cells", MOST_CELLS),
         (lines_of_code(notebook), "lines of code", MOST_LINES),
-        (words, "words of Markdown", MOST_WORDS),
-        (path.stat().st_size, "bytes", MOST_BYTES),
+        (sum(map(_words, markdown)), "words of Markdown", MOST_WORDS),
+        (task.notebook.stat().st_size, "bytes", MOST_BYTES),
     ):
         if number > most:
-            yield f": it has {number:,} {unit}; at most {most:,} are allowed, so shorten or split it."
-    listed = {_normal(name) for name in _requirements(task)}
+            yield f": it has {number:,} {unit}, more than {most:,}; drop a section or split it."
+
+
+def _cells(task: Task, notebook) -> Iterator[str]:
+    """What holds for every cell by itself."""
+    listed = {_normal(name) for name in _listed(task)}
     for number, cell in enumerate(notebook.cells, 1):
         place = f", cell {number}: "
-        for match in ABSOLUTE_PATH.finditer(cell.source):
-            yield f"{place}it names the path {match.group()}, which exists on one machine only; use a relative path."
+        if match := ABSOLUTE_PATH.search(cell.source):
+            yield f"{place}{match.group()} exists on one machine only; use a relative path."
         for match in UNWRITTEN.finditer(cell.source):
             yield f"{place}write this part and delete its marker: {match.group().strip()}"
-        if match := TAGS.search(" ".join(cell.metadata.get("tags", []))):
-            yield f"{place}remove its {match.group()} tag: every cell is run and checked."
+        if cell.metadata.get("tags"):
+            yield f"{place}remove its tags: every cell is run and shown."
+        if cell.cell_type == "raw":
+            yield f"{place}make this raw cell Markdown or code."
         if cell.cell_type == "markdown":
-            yield from (place + text for text in _check_links(cell.source, path.parent))
+            yield from (place + text for text in _markdown(cell.source, task.folder))
         if cell.cell_type != "code":
             continue
         if match := MARKER.search(cell.source):
             yield f"{place}remove the comment {match.group(1)}: every cell is run and checked."
+        for line in cell.source.splitlines():
+            if len(line) > MOST_WIDTH:
+                yield f"{place}a line has {len(line)} columns, more than {MOST_WIDTH}: {line[:40]}"
         try:
             tree = ast.parse(cell.source)
         except SyntaxError as error:
-            yield f"{place}it is not plain Python (line {error.lineno}: {error.msg}); use no magics or shell commands."
+            yield (
+                f"{place}line {error.lineno} is not plain Python ({error.msg}); "
+                "use no magics or shell commands."
+            )
             continue
-        if refused := refused_names(tree):
-            yield f"{place}it uses {', '.join(sorted(refused))}, which not every torch since 2.2 has; do without."
-        for name in sorted(_imports(tree)):
+        for name in sorted(_imports(tree, task.root)):
             distribution = DISTRIBUTIONS.get(name, name)
             if _normal(distribution) not in listed:
-                yield f"{place}it imports {name}; add a line {distribution}>=... to {task.path}/requirements.txt."
+                where = f"{task.path}/requirements.txt"
+                yield f"{place}it imports {name}; add {distribution}>=VERSION to {where}."
 
 
-def _check_anatomy(notebook) -> Iterator[str]:
+def _markdown(source: str, folder: Path) -> Iterator[str]:
+    text = _without_code(source)
+    if match := RAW_HTML.search(text):
+        yield f"raw HTML ({match.group()[:30]}) is not shown everywhere; write plain Markdown."
+    for picture, target in LINK.findall(text):
+        if re.match(r"(https?:)?//", target):
+            if picture:
+                yield f"the picture {target} lies on another server; let the notebook draw it."
+        elif (
+            not re.match(r"#|mailto:", target) and not (folder / target.partition("#")[0]).exists()
+        ):
+            yield f"the link {target} leads nowhere."
+
+
+def _anatomy(notebook) -> Iterator[str]:
     cells = notebook.cells
     first = cells[0].source if cells and cells[0].cell_type == "markdown" else ""
     if not first.startswith("# "):
-        yield ", cell 1: it must be Markdown that begins with the title, as in '# Variational autoencoder'."
-    if not re.search(r"^\|[-:| ]+\|\s*$", first, re.MULTILINE):
-        yield ", cell 1: the table of facts (paper, data, parameters, metric, prerequisites) is missing."
+        yield ", cell 1: it must be Markdown that begins with the title, as in '# ResNet: ...'."
+    if not re.search(r"^\|(?=.*--)[-:| ]+\|\s*$", first, re.MULTILINE):
+        yield ", cell 1: the table of facts (paper, data, model, metric, needs) is missing."
     if result_block(notebook) is None:
-        yield ", cell 1: the lines <!-- result --> and <!-- /result -->, for tools.run --save to fill, are missing."
+        yield ", cell 1: the lines <!-- result --> and <!-- /result --> are missing."
     for number, cell in enumerate(cells[1:], 2):
-        if cell.cell_type == "markdown" and re.search(r"^# ", _without_code(cell.source), re.MULTILINE):
-            yield f", cell {number}: it has a second heading of level 1; use ## and below."
+        if cell.cell_type == "markdown":
+            if re.search(r"^# ", _without_code(cell.source), re.MULTILINE):
+                yield f", cell {number}: it has a second heading of level 1; use ## and below."
+    setup = code_cells(nbformat.read(TEMPLATE, as_version=4))[0].source
+    code = code_cells(notebook)
+    if not code or code[0].source != setup or REPOSITORY not in setup:
+        yield ": the first code cell must be that of tools/template.ipynb, which finds `common`."
+
+
+def _facts(task: Task) -> Iterator[str]:
+    """What README and site say of the task stands in the notebook's metadata."""
+    facts, notebook = task.facts(), task.read_notebook()
+    for name, kind in FACTS.items():
+        if not isinstance(facts.get(name), kind) or facts[name] == "":
+            yield f": its metadata lacks task.{name} ({kind.__name__}); see tools/template.ipynb."
+    for name, value in facts.items():
+        if isinstance(value, str) and "TODO:" in value:
+            yield f": its metadata says task.{name} {value!r}; write it."
+    needs = facts.get("needs", [])
+    for need in needs if isinstance(needs, list) else []:
+        if not (task.root / str(need)).is_dir():
+            yield f": its metadata says that it needs {need}, and there is no such task."
+    covers = [cell for cell in notebook.cells if cell.get("id") == facts.get("cover")]
+    if "stamp" in notebook.metadata and not any(map(pictures, covers)):
+        yield ": its metadata names no cell with a picture as task.cover."
+
+
+def _code(notebook) -> Iterator[str]:
+    """What holds for the code as a whole."""
     trees = [ast.parse(cell.source) for cell in code_cells(notebook)]
-    calls = set().union(*map(called_names, trees))
-    for name, why in (("setup", "seeds and device"), ("pick", "the numbers of both modes"), ("record", "the result")):
-        if name not in calls:
-            yield f": no cell calls {name}(...), which gives {why}."
-    if "record" in calls and "record" not in called_names(trees[-1]):
-        yield ": record(...) must be called in the last code cell, after everything that can fail."
-    if not any(isinstance(node, ast.Assert) for tree in trees for node in ast.walk(tree)):
-        yield ": there is no assert; check shapes, and formulas on tiny tensors against a closed form or torch."
+    calls = [_calls(tree) for tree in trees]
+    for name, gives in (("setup", "the device"), ("pick", "both modes"), ("record", "the result")):
+        if not any(name in called for called in calls):
+            yield f": no cell calls {name}(...), which gives {gives}."
+    if any("record" in called for called in calls[:-1]):
+        yield ": record(...) must stand in the last code cell, after everything that can fail."
+    assigned = [ast.unparse(node) for tree in trees for node in tree.body]
+    if not any(re.fullmatch(r"seed = \d+", line) for line in assigned):
+        yield ": no cell says `seed = 0`, from which everything random must follow."
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    tests = [node for node in nodes if isinstance(node, ast.Assert)]
+    if not tests and not any("assert_close" in ast.unparse(node) for node in nodes):
+        yield ": there is no assert; check formulas on tiny tensors against a closed form."
+    for node in nodes:
+        text = ast.unparse(node) if isinstance(node, ast.Call) else ""
+        if re.match(r"(torch\.manual_seed|np\.random\.seed|random\.seed)\(\d", text):
+            yield f": {text} hides the run's seed; write `seed` or `seed + 1` in it."
+        if isinstance(node, (ast.If, ast.IfExp)) and "mode()" in ast.unparse(node.test):
+            yield ": an if depends on mode(); a mode changes sizes and data by pick(...) only."
+        if isinstance(node, ast.Constant) and node.value == "DL_MODE":
+            yield ": it reads DL_MODE; use pick(...) for what differs between the modes."
+    bars = {"progress"}
+    for node in nodes:
+        if isinstance(node, ast.Assign) and "progress" in _calls(node):
+            bars |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    for node in nodes:
+        if isinstance(node, ast.For) and bars & {n.id for n in _names(node.iter)}:
+            if any("print" in _calls(statement) for statement in node.body):
+                yield ": print inside a progress loop garbles the bar; use bar.write(...)."
 
 
-def _check_outputs(notebook) -> Iterator[str]:
-    if "widgets" in notebook.metadata:
-        yield ": it stores widget state, which GitHub refuses to show; store outputs with tools.run --save."
+def _outputs(notebook) -> Iterator[str]:
+    """Outputs are plain text and PNG pictures with a description, and short."""
+    printed = 0
     for number, cell in enumerate(notebook.cells, 1):
         for output in cell.get("outputs", []):
             place, data = f", cell {number}: ", output.get("data", {})
             if output.output_type == "error":
-                yield f"{place}its output is the error {output.ename}; mend it and run tools.run --save."
+                yield f"{place}its output is the error {output.ename}; fix the cell and run it."
             if output.get("name") == "stderr":
-                yield f"{place}its output has warnings or error text (stderr); mend their cause and run it again."
-            if any("widget" in kind for kind in data):
-                yield f"{place}its output is a widget, which no one else can see; use common.progress or a picture."
-            texts = [output.get("text", ""), *(data.get(kind, "") for kind in ("text/plain", "text/html"))]
-            if match := ABSOLUTE_PATH.search("\n".join(texts)):
+                yield f"{place}its output has warnings (stderr); fix their cause and run it again."
+            for kind in sorted(set(data) - OUTPUT_KINDS):
+                yield f"{place}its output is {kind}; outputs are text or pictures made by show."
+            if "image/png" in data and not output.metadata.get("image/png", {}).get("alt"):
+                yield f"{place}its picture has no description; draw it with show(figure, alt)."
+            text = output.get("text", "") + str(data.get("text/plain", ""))
+            printed += len(text)
+            if match := ABSOLUTE_PATH.search(text):
                 yield f"{place}its output shows {match.group()}, a path of the machine it ran on."
+    if printed > MOST_TEXT:
+        yield f": it prints {printed:,} characters, more than {MOST_TEXT:,}; print less."
 
 
-def _check_stamp(notebook, task: Task) -> Iterator[str]:
+def _stamp(notebook, task: Task) -> Iterator[str]:
+    """Stored outputs belong to the code above them, and results.json tells of the same run."""
     again = f"run python -m tools.run --save {task.name}"
-    stamp = notebook.metadata.get("stamp")
-    if not stamp:
+    stamp, cells = notebook.metadata.get("stamp"), code_cells(notebook)
+    if not isinstance(stamp, dict):
         yield f": it has no stamped outputs; {again}."
         return
-    cells = code_cells(notebook)
     if stamp.get("digest") != code_digest(notebook):
-        yield f": the stored outputs are stale, the code has changed since the {stamp.get('mode')} run; {again}."
+        yield f": the stored outputs are stale, the code has changed since; {again}."
+        return
+    if stamp.get("mode") == "quick" and stamp.get("shared") != shared_digest(notebook, task.root):
+        yield f": the stored outputs are stale, what it imports from `common` has changed; {again}."
     if stamp.get("outputs") != outputs_digest(notebook):
         yield f": the stored outputs are not those that the stamped run wrote; {again}."
     if [cell.execution_count for cell in cells] != list(range(1, len(cells) + 1)):
-        yield f": the execution counts are not 1 to {len(cells)} in order; {again}."
+        yield f": the cells were not run in order; {again}."
     try:
+        if task.results.exists() and task.results.stat().st_size > MOST_RESULTS:
+            raise TaskError(f"results.json is larger than {MOST_RESULTS:,} bytes")
         results = task.read_results()
-        entry = results[results["stored"]]
-        for mode in results.keys() - {"stored"}:
-            if missing := ENTRY_KEYS - results[mode].keys():
-                raise ValueError(f"its {mode} entry lacks {', '.join(sorted(missing))}")
-            if results[mode]["digest"] != code_digest(notebook) or results[mode]["mode"] != mode:
-                yield f": the {mode} entry of results.json belongs to other code; {again} in {mode} mode."
-        block = framed(results)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        yield f": results.json beside it is missing, incomplete or no JSON ({error}); {again}."
+        if unknown := results.keys() - {"full", "quick", "seeds", "stored"}:
+            raise TaskError(f"results.json has the unknown key {min(unknown)}")
+        for mode in results.keys() & {"full", "quick"}:
+            check_run(results[mode])
+            if results[mode]["digest"] != stamp["digest"]:
+                yield f": the {mode} run of results.json belongs to other code; {again}."
+    except TaskError as error:
+        yield f": {error}; {again}."
         return
-    if any(stamp.get(key) != entry[key] for key in STAMP_KEYS):
+    run = task.stored_run()
+    if not run or any(stamp.get(key) != run[key] for key in ("mode", "device", "seconds", "date")):
         yield f": the stamp and results.json tell of different runs; {again}."
-    if result_block(notebook) not in (None, block):
+        return
+    if result_block(notebook) != render_block(run):
         yield f", cell 1: the result block does not say what results.json says; {again}."
     printed = "".join(output.get("text", "") for output in cells[-1].outputs)
-    if f"{entry['value']:.4g}" not in printed or f"{entry['mode']} mode" not in printed:
-        yield f": the last cell's output does not show the recorded {entry['metric']}, {entry['value']:.4g}; {again}."
-    if not any("image/png" in output.get("data", {}) for cell in cells for output in cell.outputs):
-        yield ": no output is a picture; show what the model does with show_images or plot_curves."
+    if f"{run['value']:.4g}" not in printed or f"{run['mode']} run" not in printed:
+        yield f": the last cell's output does not show {run['metric']} {run['value']:.4g}; {again}."
+    if not any(map(pictures, cells)):
+        yield ": no output is a picture; show what the model does."
 
 
-def refused_names(tree: ast.AST) -> set[str]:
-    """Return what code takes from torch that not every supported version has: attributes, imports, arguments."""
-    found = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute):
-            dotted = ast.unparse(node)
-            first, ends = dotted.split(".")[0], (node.attr, ".".join(dotted.split(".")[-2:]), dotted)
-            if first in ("torch", "nn", "F", "optim", "torchvision", "transforms", "v2") and ends[1] not in ALLOWED:
-                found |= REFUSED.intersection(ends)
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            start = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
-            for name in (start + alias.name for alias in node.names):
-                if name.split(".")[0] in ("torch", "torchvision"):
-                    found |= REFUSED.intersection([name, name.rpartition(".")[0], *name.split(".")])
-        elif isinstance(node, ast.keyword) and node.arg in ("enable_gqa", "including_emulation", "verbose"):
-            found.add(node.arg)
-    return found
+def check_run(run: dict) -> None:
+    """Raise TaskError if a run of results.json lacks a key, or has an unknown or odd one."""
+    for key, kind in RUN_KEYS.items():
+        kinds = (float, int) if kind is float else kind
+        if not isinstance(run.get(key), kinds):
+            raise TaskError(f"results.json lacks {key}, or it is of the wrong kind")
+    if unknown := run.keys() - RUN_KEYS.keys():
+        raise TaskError(f"results.json has the unknown key {min(unknown)}")
 
 
-def _check_requirements(task: Task) -> Iterator[str]:
-    if not task.requirements.exists():
-        yield "it is missing; list what the notebook imports, one name>=version to a line."
-    for line in _requirement_lines(task):
-        if not REQUIREMENT.fullmatch(line):
-            yield f"{line!r} is not of the form name>=version; use lower bounds only, no pins, addresses or paths."
-
-
-def _check_links(source: str, folder: Path) -> Iterator[str]:
-    for bang, target, img, src in LINK.findall(_without_code(source)):
-        target, picture = target or src, bool(bang or img)
-        if re.match(r"(https?:)?//", target):
-            if picture:
-                yield f"the picture {target} lies on another server; let the notebook draw it."
-        elif not re.match(r"#|mailto:|attachment:|data:", target) and not (folder / target.partition("#")[0]).exists():
-            yield f"the link {target} leads nowhere."
+def _requirements(task: Task) -> Iterator[str]:
+    lines = _requirement_lines(task)
+    if SHARED_REQUIREMENTS not in lines:
+        yield f"its first line must be {SHARED_REQUIREMENTS}, which lists what every task needs."
+    for line in lines:
+        if line != SHARED_REQUIREMENTS and not REQUIREMENT.fullmatch(line):
+            yield f"{line!r} is not of the form name>=version; use lower bounds only."
 
 
 def _requirement_lines(task: Task) -> list[str]:
-    if not task.requirements.exists():
-        return []
-    lines = task.requirements.read_text(encoding="utf-8").splitlines()
+    path = task.folder / "requirements.txt"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return [line for line in (re.sub(r"(^|\s)#.*", "", line).strip() for line in lines) if line]
 
 
-def _requirements(task: Task) -> list[str]:
-    return [match.group(1) for match in map(REQUIREMENT.match, _requirement_lines(task)) if match]
+def _listed(task: Task) -> list[str]:
+    shared = task.root / "common" / "requirements.txt"
+    common = shared.read_text(encoding="utf-8").splitlines() if shared.exists() else []
+    matches = map(REQUIREMENT.match, _requirement_lines(task) + common)
+    return [match.group(1) for match in matches if match]
 
 
-def _imports(tree: ast.AST) -> set[str]:
-    names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
-    return {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names) - {"common"}
+def _imports(tree: ast.AST, root: Path) -> set[str]:
+    nodes = list(ast.walk(tree))
+    names = {a.name for node in nodes if isinstance(node, ast.Import) for a in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
+    names = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)
+    return {name for name in names if name != "common" and not (root / name).is_dir()}
+
+
+def pictures(cell) -> list[str]:
+    """Return the pictures among a cell's outputs, as base64 text."""
+    found = (output.get("data", {}).get("image/png") for output in cell.get("outputs", []))
+    return [picture for picture in found if picture]
+
+
+def lines_of_code(notebook) -> int:
+    """Return the number of code lines: neither blank nor only a comment."""
+    lines = (line.strip() for cell in code_cells(notebook) for line in cell.source.splitlines())
+    return sum(1 for line in lines if line and not line.startswith("#"))
+
+
+def _calls(tree: ast.AST) -> set[str]:
+    """Return the names of the plain functions that a piece of code calls."""
+    calls = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return {function.id for function in calls if isinstance(function, ast.Name)}
+
+
+def _names(tree: ast.AST) -> list[ast.Name]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
 
 
 def _normal(name: str) -> str:
@@ -244,23 +343,22 @@ def _normal(name: str) -> str:
 
 
 def _without_code(source: str) -> str:
-    return re.sub(r"```.*?```|`[^`\n]*`", "", source, flags=re.DOTALL)
+    return re.sub(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$", "", source, flags=re.DOTALL)
 
 
 def _words(source: str) -> int:
-    prose = re.sub(r"\$\$.*?\$\$|\$[^$\n]+\$|<!--.*?-->|\]\([^)]*\)", " ", _without_code(source), flags=re.DOTALL)
+    prose = re.sub(r"<!--.*?-->|\]\([^)]*\)", " ", _without_code(source), flags=re.DOTALL)
     return len(re.findall(r"\w[\w'’-]*", prose))
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Run the command line and return its exit status."""
-    names = sys.argv[1:] if arguments is None else arguments
-    if any(name.startswith("-") for name in names):
-        print(__doc__)
-        return 0
+    parser = Parser("tools.check", __doc__)
+    parser.add_argument("tasks", nargs="*", metavar="TASK", help="vae; default: every task")
+    names = parser.parse_args(arguments).tasks
     try:
         tasks = find_tasks(names, root) if names else all_tasks(root)
-    except ValueError as error:
+    except TaskError as error:
         print(error, file=sys.stderr)
         return 2
     findings = [finding for task in tasks for finding in check(task)]

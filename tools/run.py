@@ -1,19 +1,27 @@
 """Run task notebooks from the first cell to the last in a fresh kernel of this Python.
 
-    python -m tools.run vae                     run it; the executed copy goes to runs/, as notebook and HTML page
-    python -m tools.run --save vae              also store the outputs in the notebook, with a stamp and results.json
-    python -m tools.run --list                  list the tasks and the state of their stored outputs
+    python -m tools.run vae               run it; the executed copy is written to runs/
+    python -m tools.run --save vae        also store outputs, stamp and results.json beside it
+    python -m tools.run --seeds 5 vae     run with five seeds; store each figure and their spread
+    python -m tools.run --set epochs=2 vae    run with other settings; never stored
+    python -m tools.run --list            list the tasks and their stored outputs
 
 DL_MODE=quick or DL_MODE=full sets the mode; unset means full on a CUDA GPU and quick elsewhere.
 """
 
 import argparse
+import ast
+import asyncio
+import contextlib
 import copy
 import json
 import os
 import re
+import signal
+import statistics
 import sys
 import tempfile
+import threading
 import time
 from datetime import datetime, timezone
 from pathlib import Path
@@ -25,11 +33,30 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-from tools.stamp import BLOCK, code_digest, figure, framed, outputs_digest, result_block, state
-from tools.tasks import ROOT, Task, all_tasks, code_cells, find_tasks, write_text
+from tools.stamp import (
+    code_digest,
+    duration,
+    figure,
+    outputs_digest,
+    render_block,
+    replace_block,
+    result_block,
+    shared_digest,
+    state,
+)
+from tools.tasks import (
+    ROOT,
+    Parser,
+    Task,
+    TaskError,
+    all_tasks,
+    code_cells,
+    find_tasks,
+    write_notebook,
+    write_text,
+)
 
-MATHS = re.compile(r"```.*?```|`[^`\n]*`|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$]+?)\$", re.DOTALL)
-OUT_OF_MEMORY = re.compile(r"out of memory|not enough memory|can't allocate memory|MemoryError", re.IGNORECASE)
+OUT_OF_MEMORY = re.compile(r"out of memory|not enough memory|can't allocate|MemoryError", re.I)
 
 
 class RunError(RuntimeError):
@@ -37,245 +64,386 @@ class RunError(RuntimeError):
 
 
 class ThisPython(KernelSpecManager):
-    """Serves the Python that is running now as the kernel, whatever kernels are registered on this machine."""
+    """Serves the running Python as the kernel, whatever kernels are registered on this machine."""
 
     def get_kernel_spec(self, kernel_name):
-        return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict(extra_arguments=["--log-level=40"]))
+        command = get_kernel_dict(extra_arguments=["--log-level=40"])
+        return KernelSpec(resource_dir=RESOURCES, **command)
 
 
 class Client(NotebookClient):
-    """nbclient's notebook client that also prints what the cells print, as it comes."""
+    """nbclient's client that prints what the cells print, and how far the run is."""
+
+    def start_report(self, expected: list[float]) -> None:
+        """`expected` holds the seconds of each code cell in an earlier run, or is empty."""
+        self.headings, self.numbers, self.seconds = headings(self.nb), {}, []
+        self.expected, self.mid_line, self.lock = expected, False, threading.Lock()
+        for index, cell in enumerate(self.nb.cells):
+            if cell.cell_type == "code" and cell.source.strip():
+                self.numbers[index] = len(self.numbers) + 1
+        self.on_cell_start = self.report_start
+        self.on_cell_executed = self.report_end
+
+    async def async_start_new_kernel(self, **kwargs):
+        """Start the kernel; leave Ctrl-C to Python, which nbclient would swallow."""
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+        await super().async_start_new_kernel(**kwargs)
+
+    def report_start(self, cell, cell_index):
+        if number := self.numbers.get(cell_index):
+            left = self.seconds_left()
+            hint = f" ({duration(left)} left)" if left and left > 60 else ""
+            self.say(f"[{number}/{len(self.numbers)}] {self.headings[cell_index]}{hint}\n")
+            self.current, self.begin = cell_index, time.perf_counter()
+
+    def report_end(self, cell, cell_index, execute_reply):
+        if cell_index in self.numbers:
+            self.seconds.append(round(time.perf_counter() - self.begin, 2))
+
+    def seconds_left(self) -> float | None:
+        """Estimate the rest of the run from an earlier one, scaled by this machine's speed."""
+        done = len(self.seconds)
+        if len(self.expected) != len(self.numbers):
+            return None
+        speed = sum(self.seconds) / max(sum(self.expected[:done]), 1e-3) if done > 2 else 1
+        return sum(self.expected[done:]) * speed
 
     def output(self, outs, msg, display_id, cell_index):
         if msg["msg_type"] == "stream":
-            text = msg["content"]["text"]
-            print(text, end="", flush=True)
-            self.mid_line = not text.endswith("\n")
+            self.say(msg["content"]["text"], continued=True)
         return super().output(outs, msg, display_id, cell_index)
 
+    def say(self, text: str, continued: bool = False) -> None:
+        """Print a line, or pass on output of a cell."""
+        with self.lock:
+            print(("\n" if self.mid_line and not continued else "") + text, end="", flush=True)
+            self.mid_line = not text.endswith("\n")
 
-def cell_titles(notebook: nbformat.NotebookNode) -> dict[int, str]:
-    """Return for each code cell, by its position, the heading that it stands under."""
-    titles, heading = {}, ""
-    for index, cell in enumerate(notebook.cells):
+
+def headings(notebook: nbformat.NotebookNode) -> list[str]:
+    """Return for each cell the heading that it stands under."""
+    titles, heading = [], ""
+    for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            headings = re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE)
-            heading = headings[-1].strip() if headings else heading
-        titles[index] = heading
+            found = re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE)
+            heading = found[-1].strip() if found else heading
+        titles.append(heading)
     return titles
 
 
 def failure(error: Exception, task: Task) -> str:
-    """Return in one or two sentences why a cell failed and, where it is known, what to do."""
+    """Return in a sentence or two why a cell failed and, where it is known, what to do."""
     if isinstance(error, CellTimeoutError):
         return "it took longer than --cell-timeout allows."
+    memory = "Lower the batch size in the settings cell, or close programs that use the memory."
     if isinstance(error, DeadKernelError):
-        return "the kernel died, most likely for want of memory: lower batch_size in the settings cell."
+        return f"the kernel died, most likely for lack of memory. {memory}"
     lines = error.evalue.strip().splitlines()
-    message = f"{error.ename}: {lines[-1]}" if lines else error.ename
+    message = "\n".join([f"{error.ename}: {lines[0]}", *lines[1:]]) if lines else error.ename
     if error.ename == "ModuleNotFoundError":
-        return f"{message}. Install what the task needs: pip install -r {task.path}/requirements.txt"
-    if OUT_OF_MEMORY.search(f"{error.ename} {error.evalue}"):
-        return f"{message}. Lower batch_size in the settings cell, or close other programs that use the memory."
-    return message
+        return f"{message}. Install what it needs: pip install -r {task.path}/requirements.txt"
+    return f"{message}. {memory}" if OUT_OF_MEMORY.search(message) else message
 
 
-def execute(notebook: nbformat.NotebookNode, task: Task, mode: str, timeout: float | None = None) -> dict | None:
-    """Execute a notebook in place, in a fresh kernel, and return what its last cell recorded (None: nothing).
+def execute(
+    notebook: nbformat.NotebookNode, task: Task, mode: str, timeout: int | None = None
+) -> dict | None:
+    """Execute a notebook in place and return what its last cell recorded (None: nothing).
 
     `timeout` is in seconds for each cell. Raises RunError naming the cell that fails.
     """
-    options = {"record_timing": False, "store_widget_state": False, "coalesce_streams": True, "timeout": timeout}
-    options["shutdown_kernel"] = "immediate"
-    client = Client(notebook, **{name: value for name, value in options.items() if Client.class_traits().get(name)})
+    for cell in code_cells(notebook):
+        cell.outputs, cell.execution_count = [], None
+    client = Client(
+        notebook,
+        timeout=timeout,
+        record_timing=False,
+        store_widget_state=False,
+        coalesce_streams=True,
+        shutdown_kernel="immediate",
+    )
     client.km = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=ThisPython())
-    client.owns_km, client.mid_line = True, False
-    titles, total, number = cell_titles(notebook), len(code_cells(notebook)), 0
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
+    client.owns_km = True
+    client.start_report(task.read_results().get(mode, {}).get("cell_seconds", []))
     with tempfile.TemporaryDirectory() as folder:
         recorded = Path(folder) / "record.json"
-        environment = {"OMP_WAIT_POLICY": "passive"} | os.environ  # spinning threads crawl on a busy machine
-        environment |= {
+        environment = {
+            "OMP_WAIT_POLICY": "passive",  # spinning threads crawl on a busy machine
+            **os.environ,
             "DL_MODE": mode,
             "DL_RECORD": str(recorded),
-            "TQDM_DISABLE": "1",
-            "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # the debugger's start-up warning
+            "TQDM_DISABLE": os.environ.get("TQDM_DISABLE", "1"),
+            "PYDEVD_DISABLE_FILE_VALIDATION": "1",  # a warning of the debugger
         }
-        with client.setup_kernel(cwd=str(task.folder), env=environment):
-            for index, cell in enumerate(notebook.cells):
-                if cell.cell_type != "code" or not cell.source.strip():
-                    continue
-                number += 1
-                print(f"{chr(10) * client.mid_line}[{number}/{total}] {titles[index]}", flush=True)
-                client.mid_line = False
-                try:
-                    client.execute_cell(cell, index, execution_count=number)
-                except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-                    title = f' under "{titles[index]}"' if titles[index] else ""
-                    raise RunError(f"Cell [{number}]{title} failed: {failure(error, task)}") from error
-        return json.loads(recorded.read_text(encoding="utf-8")) if recorded.exists() else None
+        client.resources = {"metadata": {"path": str(task.folder)}}
+        if os.name == "posix":  # sockets in the temporary folder work without any network device
+            client.km.transport, client.km.ip = "ipc", str(Path(folder) / "kernel")
+        try:
+            client.execute(env=environment)
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+            number, heading = client.numbers[client.current], client.headings[client.current]
+            message = f'Cell [{number}] under "{heading}" failed: {failure(error, task)}'
+            raise RunError(message) from error
+        except RuntimeError as error:  # nbclient's own, when no kernel answers
+            raise RunError(f"The notebook's kernel cannot be reached: {error}") from error
+        except KeyboardInterrupt:
+            if client.km.has_kernel:
+                client.km.provisioner.process.kill()
+            raise
+        if not recorded.exists():
+            return None
+        result = json.loads(recorded.read_text(encoding="utf-8"))
+        return result | {"cell_seconds": client.seconds}
 
 
-def write_notebook(path: Path, notebook: nbformat.NotebookNode) -> None:
-    """Write a notebook in one step, without what differs from run to run."""
-    notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    notebook.metadata["language_info"] = {"name": "python"}
-    notebook.metadata.pop("widgets", None)
-    for cell in notebook.cells:
-        for key in ("execution", "ExecuteTime", "scrolled"):
-            cell.metadata.pop(key, None)
-    write_text(path, nbformat.writes(notebook) + "\n")
+def with_settings(
+    notebook: nbformat.NotebookNode, settings: dict[str, object]
+) -> nbformat.NotebookNode:
+    """Return a copy of a notebook whose first top-level `NAME = ...` has another value.
 
-
-def to_mathml(formula: str, display: str) -> str:
-    """Return a LaTeX formula as MathML, "block" or "inline", after mending what latex2mathml does not understand."""
-    from latex2mathml.converter import convert
-
-    formula = re.sub(r"\\(math\w+) +(\w)", r"\\\1{\2}", formula)  # \mathcal N
-    formula = formula.replace(r"\begin{aligned}", r"\begin{array}{rl}").replace(r"\end{aligned}", r"\end{array}")
-    return convert(formula, display=display)
-
-
-def write_copies(notebook: nbformat.NotebookNode, task: Task, mode: str) -> Path:
-    """Write the executed copy to runs/, as a notebook and as one HTML page; return the path of the page.
-
-    The page is complete in itself: formulas are MathML, which browsers show without any script.
+    Raises TaskError for a name that no cell assigns.
     """
-    from nbconvert import HTMLExporter  # here, since importing it takes a second
+    changed = copy.deepcopy(notebook)
+    for name, value in settings.items():
+        for cell in code_cells(changed):
+            found = [
+                node
+                for node in ast.parse(cell.source).body
+                if isinstance(node, ast.Assign)
+                and [getattr(target, "id", None) for target in node.targets] == [name]
+            ]
+            if found:
+                lines = cell.source.split("\n")
+                first, last = found[0].lineno - 1, found[0].end_lineno
+                lines[first:last] = [f"{name} = {value!r}"]
+                cell.source = "\n".join(lines)
+                break
+        else:
+            raise TaskError(f"No cell assigns {name} at top level, so --set cannot change it.")
+    return changed
 
-    path = task.root / "runs" / f"{task.name}.{mode}.ipynb"
+
+def write_copy(notebook: nbformat.NotebookNode, task: Task, mode: str, ending: str = "") -> str:
+    """Write the executed copy to runs/ and return its path; `ending` marks an incomplete one."""
+    path = task.root / "runs" / f"{task.name}.{mode}{ending}.ipynb"
     path.parent.mkdir(exist_ok=True)
     write_notebook(path, notebook)
-    formulas = []
+    return path.relative_to(task.root).as_posix()
 
-    def set_aside(match):  # nbconvert would leave formulas to a script from the network
-        if match.lastgroup is None:
-            return match.group()
+
+def require_writable(*folders: Path) -> None:
+    """Raise RunError if a folder cannot be written: asked before a run, which may take hours."""
+    for folder in folders:
         try:
-            formulas.append(to_mathml(match[match.lastgroup], match.lastgroup))
-        except Exception:  # latex2mathml raises many kinds; a formula is no reason to lose a run
-            return match.group()
-        return f"formula-{len(formulas) - 1}-"
-
-    shown = copy.deepcopy(notebook)
-    for cell in shown.cells:
-        if cell.cell_type == "markdown":
-            cell.source = MATHS.sub(set_aside, cell.source)
-    names = {"metadata": {"name": f"{task.name} ({mode} run)", "path": str(task.folder)}}
-    page, _ = HTMLExporter(embed_images=True).from_notebook_node(shown, names)
-    page = re.sub(r"<script[^>]* src=[^>]*>\s*</script>", "", page)
-    page = re.sub(r"formula-(\d+)-", lambda match: formulas[int(match[1])], page)
-    write_text(path.with_suffix(".html"), page)
-    return path.with_suffix(".html")
+            folder.mkdir(exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise RunError(
+                f"Nothing was run: {folder.name}/ cannot be written ({error})."
+            ) from error
 
 
-def require_storable(notebook: nbformat.NotebookNode) -> None:
-    """Raise RunError if a run of this notebook could not be stored; asked before the run, which may take hours."""
-    if result_block(notebook) is None:
-        raise RunError("--save needs the lines <!-- result --> and <!-- /result --> in the first cell, to fill them.")
-    if not any("record(" in cell.source for cell in code_cells(notebook)):
-        raise RunError("--save needs a last cell that calls record(...).")
+def save(executed: nbformat.NotebookNode, task: Task, recorded: dict) -> str:
+    """Store outputs, stamp and results.json of a run; return a sentence about what was stored.
 
-
-def save(executed: nbformat.NotebookNode, task: Task, recorded: dict | None) -> str:
-    """Store outputs, stamp and results.json of a run; return one sentence that says what was stored.
-
-    A quick run never replaces the outputs of a full run of the same code: only its figures are added. Markdown
-    that was edited during the run is kept. Raises RunError if the notebook recorded nothing or its code changed.
+    A quick run never replaces the outputs of a full run of the same code: only its figures are
+    added. Markdown edited during the run is kept. Raises RunError if the code changed meanwhile.
     """
-    if recorded is None:
-        raise RunError("Nothing was stored: the notebook did not call record(...).")
     notebook, digest, mode = task.read_notebook(), code_digest(executed), recorded["mode"]
-    cells, ran = code_cells(notebook), code_cells(executed)
-    if code_digest(notebook) != digest or len(cells) != len(ran):
-        raise RunError("Nothing was stored: the notebook's code was changed while it ran. The copy in runs/ is whole.")
-    entry = recorded | {"digest": digest, "date": datetime.now(timezone.utc).date().isoformat()}
-    try:
-        earlier = task.read_results()
-    except ValueError:  # it is written anew
-        earlier = {}
-    results = {key: earlier[key] for key in ("full", "quick") if earlier.get(key, {}).get("digest") == digest}
-    if mode == "quick" and "full" in results and state(notebook) == "full":
-        said = "The stored outputs are those of a full run and stay; the quick run's figures were added."
+    if code_digest(notebook) != digest:
+        raise RunError("Nothing was stored: the notebook's code was changed while it ran.")
+    shared = shared_digest(executed, task.root)
+    date = datetime.now(timezone.utc).date().isoformat()
+    run = recorded | {"digest": digest, "shared": shared, "date": date}
+    results = {
+        key: value
+        for key, value in task.read_results().items()
+        if key in ("full", "quick", "seeds") and value.get("digest", digest) == digest
+    }
+    if mode == "quick" and "full" in results and state(notebook, task.root).startswith("full"):
+        results |= {"quick": run, "stored": "full"}
+        said = "The outputs of the full run stay; the quick run's figures were added."
     else:
-        said = f"Stored the outputs of this {mode} run: {figure(entry)}."
-        results = {key: value for key, value in results.items() if key == "quick"}
-        for cell, source in zip(cells, ran, strict=True):
-            cell.outputs, cell.execution_count = source.outputs, source.execution_count
-        keys = ("mode", "digest", "device", "versions", "seconds", "peak_memory_gib", "date")
-        notebook.metadata["stamp"] = {key: entry[key] for key in keys} | {"outputs": outputs_digest(notebook)}
-    results |= {mode: entry, "stored": notebook.metadata["stamp"]["mode"]}
-    notebook.cells[0].source = BLOCK.sub(lambda _: framed(results), notebook.cells[0].source, count=1)
-    write_text(task.results, json.dumps(results, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        for cell, ran in zip(code_cells(notebook), code_cells(executed), strict=True):
+            cell.outputs, cell.execution_count = ran.outputs, ran.execution_count
+        if mode == "quick":
+            results.pop("full", None)
+        results |= {mode: run, "stored": mode}
+        keys = ("mode", "digest", "shared", "device", "versions", "seconds", "date")
+        stamp = {key: run[key] for key in keys}
+        notebook.metadata["stamp"] = stamp | {"outputs": outputs_digest(notebook)}
+        notebook.metadata["language_info"] = executed.metadata["language_info"]
+        replace_block(notebook, render_block(run))
+        said = f"Stored the outputs of this {mode} run: {figure(run)}."
+    write_results(task, results)
     write_notebook(task.notebook, notebook)
     return said
 
 
-def run(task: Task, mode: str, store: bool = False, timeout: float | None = None) -> str:
-    """Run one task, write its copies to runs/ and return a closing sentence; raises RunError if it fails."""
+def write_results(task: Task, results: dict) -> None:
+    """Write results.json, sorted and readable."""
+    text = json.dumps(results, indent=1, sort_keys=True, ensure_ascii=False)
+    text = re.sub(r"\[[^\[\]]*\]", lambda match: " ".join(match[0].split()), text)  # short lists
+    write_text(task.results, text + "\n")
+
+
+def run(
+    task: Task, mode: str, store: bool = False, settings: dict | None = None, timeout=None
+) -> tuple[dict, str]:
+    """Run one task; return what it recorded and a closing sentence. Raises RunError if it fails."""
+    require_writable(task.root / "runs", *([task.folder] if store else []))
+    notebook = with_settings(task.read_notebook(), settings or {})
+    if result_block(notebook) is None:
+        raise RunError("The first cell lacks the lines <!-- result --> and <!-- /result -->.")
+    if store and not any("record(" in cell.source for cell in code_cells(notebook)):
+        raise RunError("--save needs a last cell that calls record(...).")
+    known = task.read_results().get(mode)
+    if mode == "full" and known:
+        took = duration(known["seconds"])
+        print(f"The stored full run took {took} on {known['device']} ({known['precision']}).")
+    begin = time.perf_counter()
     print(f"{task.path}, {mode} mode", flush=True)
-    notebook, begin = task.read_notebook(), time.perf_counter()
-    if store:
-        require_storable(notebook)
+    changed = "".join(f".{name}={value}" for name, value in (settings or {}).items())
+    changed = re.sub(r"[^\w.=-]", "_", changed)
+    note = "<!-- result -->\n{}\n<!-- /result -->"
     try:
         recorded = execute(notebook, task, mode, timeout)
     except RunError as error:
-        page = write_copies(notebook, task, mode)
-        raise RunError(f"{error}\nThe copy with the error: {page.relative_to(task.root).as_posix()}") from error
-    page = write_copies(notebook, task, mode)
-    said = save(notebook, task, recorded) if store else "To see it, open the page."
+        replace_block(
+            notebook, note.format(f"This run did not finish. {str(error).split(':')[0]}.")
+        )
+        path = write_copy(notebook, task, mode, f"{changed}.failed")
+        raise RunError(f"{error}\nThe copy with the error: {path}") from error
+    except KeyboardInterrupt:
+        replace_block(notebook, note.format("This run was interrupted."))
+        write_copy(notebook, task, mode, f"{changed}.interrupted")
+        raise
+    said = ""
+    if recorded is None and store:
+        raise RunError("Nothing was stored: the notebook did not call record(...).")
+    if store:
+        said = save(notebook, task, recorded)
+    if recorded:
+        date = datetime.now(timezone.utc).date().isoformat()
+        replace_block(notebook, render_block(recorded | {"date": date}))
+    path = write_copy(notebook, task, mode, changed)
     seconds = time.perf_counter() - begin
-    return f"{task.path} ran in {seconds:.0f} s. Executed copy: {page.relative_to(task.root).as_posix()}. {said}"
+    return recorded, f"{task.path} ran in {seconds:.0f} s. Executed copy: {path}. {said}".strip()
+
+
+def run_seeds(task: Task, mode: str, count: int, settings: dict, timeout) -> str:
+    """Run a task with the seeds 0 to count - 1, store the figures, return a line about them."""
+    values = []
+    for seed in range(count):
+        recorded, said = run(task, mode, False, settings | {"seed": seed}, timeout)
+        if recorded is None:
+            raise RunError("The notebook did not call record(...), so there is nothing to compare.")
+        values.append(recorded["value"])
+        print(f"seed {seed}: {figure(recorded)}\n", flush=True)
+    worst = min(values) if recorded["higher_is_better"] else max(values)
+    spread = statistics.stdev(values) if count > 1 else 0.0
+    if not settings:
+        entry = {"device": recorded["device"], "values": values}
+        notebook, results = task.read_notebook(), task.read_results()
+        seeds = results.get("seeds", {})
+        digest = code_digest(notebook)
+        seeds = seeds if seeds.get("digest") == digest else {"digest": digest}
+        write_results(task, results | {"seeds": seeds | {mode: entry}})
+    listed = ", ".join(f"{value:.4g}" for value in values)
+    mean = statistics.mean(values)
+    return (
+        f"{task.path}, {mode} mode, {recorded['metric']} in {recorded['unit']}: {listed}; "
+        f"mean {mean:.4g}, standard deviation {spread:.2g}, worst {worst:.4g}"
+    )
 
 
 def list_tasks(root: Path) -> None:
-    """Print one line for each task: state of its stored outputs, metric, device, time."""
+    """Print one line for each task: stored outputs, metric, time, device."""
+    print(f"{'task':42} {'outputs':20} result of the stored run")
     for task in all_tasks(root):
-        entry, line = task.read_stored(), f"{task.path:40} {state(task.read_notebook()):10}"
-        if entry:
-            line += f" {figure(entry)} | {entry['device']} | {entry['seconds']:.0f} s"
-        print(line)
+        try:
+            run, stored = task.stored_run(), state(task.read_notebook(), root)
+            result = f"{figure(run)}, {duration(run['seconds'])}, {run['device']}" if run else ""
+        except TaskError as error:
+            stored, result = "unreadable", str(error)
+        print(f"{task.path:42} {stored:20} {result}")
+
+
+def setting(text: str) -> tuple[str, object]:
+    """Parse NAME=VALUE, VALUE being a Python literal or else a string."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def positive(text: str) -> int:
+    """Parse a whole number above 0."""
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def parser() -> Parser:
+    """Return the command line's parser."""
+    parser = Parser("tools.run", __doc__)
+    parser.add_argument("tasks", nargs="*", metavar="TASK", help="image_generation/vae, or vae")
+    parser.add_argument("--save", action="store_true", help="store the outputs, stamped")
+    parser.add_argument("--list", action="store_true", help="list the tasks")
+    parser.add_argument("--seeds", type=positive, metavar="N", help="run with seeds 0 to N - 1")
+    parser.add_argument(
+        "--set", type=setting, action="append", default=[], metavar="NAME=VALUE", help="a setting"
+    )
+    parser.add_argument("--record", type=Path, metavar="FILE", help="also write the figures there")
+    parser.add_argument(
+        "--cell-timeout", type=positive, metavar="SECONDS", help="stop a cell that takes longer"
+    )
+    return parser
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Run the command line and return its exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("tasks", nargs="*", metavar="TASK", help="image_generation/vae, or vae for short")
-    parser.add_argument("--save", action="store_true", help="store the outputs in the notebook, stamped")
-    parser.add_argument("--list", action="store_true", help="list the tasks and the state of their outputs")
-    parser.add_argument("--cell-timeout", type=float, metavar="SECONDS", help="stop a cell that takes longer")
-    options = parser.parse_args(arguments)
-    if options.list:
+    arguments = parser().parse_args(arguments)
+    if arguments.list:
         list_tasks(root)
         return 0
-    if not options.tasks:
-        parser.error("name a task, or use --list to see them")
+    if not arguments.tasks:
+        parser().error("name a task, or use --list to see them")
+    if arguments.save and (arguments.set or arguments.seeds):
+        parser().error("--save stores the notebook as it is: leave out --set and --seeds")
     try:
-        tasks = find_tasks(options.tasks, root)
-        from common.settings import mode  # here, since importing torch takes seconds
+        tasks = find_tasks(arguments.tasks, root)
+        from common.device import mode  # here, since importing torch takes seconds
 
         current = mode()
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    outcome = {}
+    settings, failed = dict(arguments.set), 0
     for task in tasks:
         try:
-            outcome[task.path] = "passed"
-            print(run(task, current, options.save, options.cell_timeout) + "\n", flush=True)
-        except RunError as error:
-            outcome[task.path] = "failed"
+            if arguments.seeds:
+                said = run_seeds(task, current, arguments.seeds, settings, arguments.cell_timeout)
+            else:
+                timeout = arguments.cell_timeout
+                recorded, said = run(task, current, arguments.save, settings, timeout)
+                if arguments.record:
+                    write_text(arguments.record, json.dumps(recorded))
+            print(f"{said}\n", flush=True)
+        except (RunError, TaskError) as error:
+            failed += 1
             print(f"\n{task.path}: {error}\n", file=sys.stderr, flush=True)
         except KeyboardInterrupt:
-            print(f"\n{task.path}: interrupted; nothing was stored.", file=sys.stderr)
+            print(f"\n{task.path}: interrupted, nothing was stored.", file=sys.stderr)
             return 130
     if len(tasks) > 1:
-        print("\n".join(f"{path}: {result}" for path, result in outcome.items()))
-    return int("failed" in outcome.values())
+        print(f"{len(tasks) - failed} of {len(tasks)} tasks ran to their end.")
+    return int(failed > 0)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,41 @@
-"""Tasks are found by their folders: <category>/<task>/<task>.ipynb. No list of them is kept anywhere."""
+"""Tasks and categories, found by their folders: <category>/<task>/<task>.ipynb."""
 
-import ast
-import base64
+import argparse
 import difflib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
-CATEGORIES = ("image_classification", "image_generation", "representation_learning", "text_generation")
+REPOSITORY = (
+    "https://github.com/Hope7Happiness/Deep-Learning"  # the notebooks' first cell names it too
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """A command line whose help is its module's docstring; a mistyped option names the nearest."""
+
+    def __init__(self, module: str, description: str):
+        form = argparse.RawDescriptionHelpFormatter
+        name = f"python -m {module}"
+        super().__init__(name, description=description, formatter_class=form, allow_abbrev=False)
+
+    def error(self, message: str):
+        if match := re.fullmatch(r"unrecognized arguments: (-\S+).*", message):
+            near = difflib.get_close_matches(match[1], self._option_string_actions, 1, 0.5)
+            message = f"there is no option {match[1]}" + (
+                f"; did you mean {near[0]}?" if near else ""
+            )
+        super().error(message)
+
+
+class TaskError(ValueError):
+    """A task is missing, or one of its files cannot be read; the message says which and why."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +44,7 @@ class Task:
 
     category: str
     name: str
-    root: Path
+    root: Path = ROOT
 
     @property
     def path(self) -> str:
@@ -37,99 +59,107 @@ class Task:
         return self.folder / f"{self.name}.ipynb"
 
     @property
-    def requirements(self) -> Path:
-        return self.folder / "requirements.txt"
-
-    @property
     def results(self) -> Path:
         return self.folder / "results.json"
 
+    def read_notebook(self) -> nbformat.NotebookNode:
+        """Return the notebook in nbformat 4; raises TaskError if it is not one."""
+        try:
+            return nbformat.read(self.notebook, as_version=4)
+        except Exception as error:  # nbformat raises many kinds
+            reason = str(error).strip().partition("\n")[0][:200]
+            raise TaskError(f"{self.path}/{self.name}.ipynb is not a notebook: {reason}") from error
+
     def read_results(self) -> dict:
-        """Return what results.json holds, {} if there is none; raises ValueError if it is not a JSON object."""
+        """Return what results.json holds, {} if there is none; raises TaskError if it is broken."""
         if not self.results.exists():
             return {}
-        results = json.loads(self.results.read_text(encoding="utf-8"))
-        if not isinstance(results, dict):
-            raise ValueError("it is not a JSON object")
-        return results
+        try:
+            results = json.loads(self.results.read_text(encoding="utf-8"))
+            for run in ("quick", "full"):
+                results.get(run, {})["mode"] = run
+            return {key: value for key, value in results.items() if value is not None}
+        except (ValueError, AttributeError, TypeError) as error:
+            raise TaskError(f"{self.path}/results.json is not a record of runs: {error}") from error
 
-    def read_stored(self) -> dict:
-        """Return the figures of the run whose outputs are stored, {} if the task was never run."""
+    def stored_run(self) -> dict:
+        """Return the record of the run whose outputs are stored, {} if there is none."""
         results = self.read_results()
-        return results[results["stored"]] if results else {}
+        return results.get(results.get("stored", ""), {})
 
-    def read_notebook(self) -> nbformat.NotebookNode:
-        """Return the notebook in nbformat 4; raises an exception of nbformat's if it is not one."""
-        return nbformat.read(self.notebook, as_version=4)
+    def facts(self) -> dict:
+        """Return the notebook's metadata "task": title, promise, strand, position, needs, cover."""
+        return dict(self.read_notebook().metadata.get("task", {}))
+
+
+def categories(root: Path = ROOT) -> list[str]:
+    """Return the category folders: those that hold a README.md, which says what they collect."""
+    return sorted(path.parent.name for path in root.glob("*/README.md"))
 
 
 def all_tasks(root: Path = ROOT) -> list[Task]:
-    """Return every task, by category and then by name."""
+    """Return every task by category and name; no file is read."""
+    found = (path for category in categories(root) for path in (root / category).glob("*/*.ipynb"))
     return [
-        Task(category, folder.name, root)
-        for category in CATEGORIES
-        for folder in sorted((root / category).glob("*"))
-        if (folder / f"{folder.name}.ipynb").exists()
+        Task(path.parent.parent.name, path.stem, root)
+        for path in sorted(found)
+        if path.stem == path.parent.name
     ]
 
 
-def find_tasks(names: Sequence[str], root: Path = ROOT) -> list[Task]:
-    """Return the tasks called `names`, each "vae" or "image_generation/vae".
+def learning_path(root: Path = ROOT) -> dict[str, list[Task]]:
+    """Return the tasks by strand, both in the order of the positions in the notebooks' metadata."""
+    strands = {}
+    facts = {task: task.facts() for task in all_tasks(root)}
+    for task in sorted(facts, key=lambda task: (facts[task].get("position", 999), task.path)):
+        strands.setdefault(facts[task].get("strand", "More"), []).append(task)
+    return strands
 
-    Raises ValueError for a name that fits no task or several, with the near ones.
+
+def find_tasks(names: Sequence[str], root: Path = ROOT) -> list[Task]:
+    """Return the tasks called `names`, each "vae", "image_generation/vae" or its notebook's path.
+
+    Raises TaskError for a name that fits no task or several, with the nearest names.
     """
     tasks, found = all_tasks(root), []
     for name in names:
         wanted = name.replace("\\", "/").removesuffix(".ipynb").strip("/")
-        if wanted.count("/") == 2:  # a notebook's path, as a shell completes it
-            wanted = wanted.rpartition("/")[0]
+        wanted = "/".join(wanted.split("/")[:2])
         fitting = [task for task in tasks if wanted in (task.name, task.path)]
         if len(fitting) > 1:
-            raise ValueError(f"{name} fits {' and '.join(task.path for task in fitting)}; name the category too.")
+            paths = " and ".join(task.path for task in fitting)
+            raise TaskError(f"{name} fits {paths}; name the category too.")
         if not fitting:
             known = {key: task.path for task in tasks for key in (task.path, task.name)}
-            near = dict.fromkeys(known[key] for key in difflib.get_close_matches(wanted, known, n=5, cutoff=0.5))
-            hint = f"Did you mean {' or '.join(near)}?" if near else "python -m tools.run --list shows all tasks."
-            raise ValueError(f"There is no task {name}. {hint}")
+            near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
+            paths = " or ".join(dict.fromkeys(known[key] for key in near))
+            hint = f"did you mean {paths}?" if near else "python -m tools.run --list shows all."
+            raise TaskError(f"There is no task {name or '(empty name)'}; {hint}")
         found += fitting
     return list(dict.fromkeys(found))
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file as `write_bytes` does, in UTF-8 and with plain line feeds."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file in one step, so that an interruption leaves either the old or the new one."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    os.replace(part, path)
-
-
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
-    """Return the code cells that hold more than white space; Jupyter numbers these In [1], In [2], ..."""
+    """Return the code cells that are not blank; Jupyter numbers these In [1], In [2], ..."""
     return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
 
 
-def pictures(task: Task) -> Iterator[tuple[bytes, str, str]]:
-    """Yield each picture among a notebook's outputs as (PNG, description, heading that it stands under)."""
-    heading = ""
-    for cell in task.read_notebook().cells:
-        if cell.cell_type == "markdown":
-            heading = (re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE) or [heading])[-1]
-        for output in cell.get("outputs", []):
-            if image := output.get("data", {}).get("image/png"):
-                described = output.get("metadata", {}).get("image/png", {}).get("alt")
-                yield base64.b64decode(image), described or output.data.get("text/plain", ""), heading
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically, in UTF-8 with plain line feeds."""
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(text.encode())
+    os.replace(part, path)
 
 
-def lines_of_code(notebook: nbformat.NotebookNode) -> int:
-    """Return the number of code lines in the code cells: neither blank nor only a comment."""
-    lines = (line.strip() for cell in code_cells(notebook) for line in cell.source.splitlines())
-    return sum(1 for line in lines if line and not line.startswith("#"))
-
-
-def called_names(tree: ast.AST) -> set[str]:
-    """Return the names of the plain functions that a piece of code calls: {"setup", "pick"}."""
-    return {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+def write_notebook(path: Path, notebook: nbformat.NotebookNode) -> None:
+    """Write a notebook atomically, with the metadata of JupyterLab and nothing of single runs."""
+    notebook.metadata["kernelspec"] = {
+        "display_name": "Python 3 (ipykernel)",
+        "language": "python",
+        "name": "python3",
+    }
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        for key in ("execution", "ExecuteTime", "scrolled"):
+            cell.metadata.pop(key, None)
+    write_text(path, nbformat.writes(notebook) + "\n")

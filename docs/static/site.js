@@ -17,3 +17,15 @@ window.addEventListener("load", async () => {
     mark();
     window.addEventListener("resize", mark);
 });
+
+// Search excerpts show prose: no code, no formulas, no printed outputs.
+if (typeof Search !== "undefined") {
+    const plain = Search.htmlToText;
+    Search.htmlToText = (html, anchor) => {
+        const page = new DOMParser().parseFromString(html, "text/html");
+        for (const part of page.querySelectorAll("pre, .math, .cell_output, details, nav")) {
+            part.remove();
+        }
+        return plain(page.documentElement.outerHTML, anchor);
+    };
+}

@@ -1,0 +1,53 @@
+"""Print the matrix of notebook shards for the workflow tests.yml: python3 .github/plan.py [BASE]
+
+With BASE, only tasks that differ from it, or all if something that they share differs. Tasks are
+found by their folders; nothing but Python's standard library is needed.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+SHARED = re.compile(
+    r"common/|tools/run|conftest\.py|pyproject\.toml|requirements|\.github/|\w+/\w+\.py"
+)
+PER_SHARD = 5  # notebooks; one takes up to 45 s, and the installation some minutes
+
+
+def tasks(root: Path = Path(".")) -> list[str]:
+    """Return every task's folder."""
+    found = (path for path in root.glob("*/*/*.ipynb") if path.stem == path.parent.name)
+    return sorted(path.parent.relative_to(root).as_posix() for path in found)
+
+
+def chosen(every: list[str], changed: list[str]) -> list[str]:
+    """Return the tasks that a change touches: all, if it touches what they share."""
+    if any(SHARED.match(name) for name in changed):
+        return every
+    return [task for task in every if any(name.startswith(f"{task}/") for name in changed)]
+
+
+def shards(every: list[str]) -> list[dict]:
+    """Return the jobs: newest versions in parts, oldest versions in parts."""
+    parts = [every[start : start + PER_SHARD] for start in range(0, len(every), PER_SHARD)]
+    return [
+        {
+            "name": f"{name} versions, notebooks {number} of {len(parts)}",
+            "python": python,
+            "oldest": name == "oldest",
+            "tasks": " ".join(part),
+        }
+        for name, python in (("newest", "3.14"), ("oldest", "3.10"))
+        for number, part in enumerate(parts, 1)
+    ]
+
+
+if __name__ == "__main__":
+    selected = tasks()
+    if base := (sys.argv[1:2] or [""])[0]:
+        command = ["git", "diff", "--name-only", f"{base}...HEAD"]
+        changed = subprocess.run(command, capture_output=True, text=True, check=True)
+        selected = chosen(selected, changed.stdout.splitlines())
+    print(f"shards={json.dumps(shards(selected))}")

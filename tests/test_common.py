@@ -1,0 +1,479 @@
+"""common: device and precision, modes, data on disk whole and broken, downloads, plots, record."""
+
+import functools
+import gzip
+import hashlib
+import http.server
+import json
+import math
+import random
+import threading
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import common
+from common import batches, count_flops, data, device, offline_data, plots, setup
+from common.record import record, start_clock
+
+CPU = torch.device("cpu")
+
+
+# Device, precision, modes
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    """Forget the device that an earlier test chose, and put the number of threads back."""
+    threads = torch.get_num_threads()
+    device.pick_device.cache_clear()
+    yield
+    device.pick_device.cache_clear()
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def broken_gpu(monkeypatch):
+    """A machine whose CUDA device is present and computes nothing."""
+
+    def ones(*shape, device):
+        raise RuntimeError("no kernel image is available\nmore")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch, "ones", ones)
+
+
+def test_a_broken_gpu_means_quick_mode_on_the_cpu(broken_gpu, monkeypatch, capsys):
+    monkeypatch.delenv("DL_MODE")
+    assert common.mode() == "quick" and setup() == CPU
+    assert "cuda is present but does not work (no kernel image" in capsys.readouterr().out
+    monkeypatch.setenv("DL_MODE", "full")
+    assert common.mode() == "full"
+
+
+def test_a_working_gpu_means_full_mode(monkeypatch):
+    monkeypatch.delenv("DL_MODE")
+    monkeypatch.setattr(device, "pick_device", lambda: torch.device("cuda"))
+    assert common.mode() == "full" and common.pick(full=30, quick=3, cpu=10) == 30
+    monkeypatch.setattr(device, "pick_device", lambda: CPU)
+    assert common.mode() == "quick" and common.pick(full=30, quick=3, cpu=10) == 3
+
+
+def test_a_wrong_product_rejects_a_gpu(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "ones", lambda *shape, device: torch.zeros(shape))
+    assert device.pick_device() == CPU
+    assert "a matrix product came out wrong" in capsys.readouterr().out
+
+
+def test_dl_mode_decides_and_a_wrong_one_is_refused(monkeypatch):
+    monkeypatch.setenv("DL_MODE", " Full ")
+    assert common.mode() == "full" and common.pick(full=30, quick=3, cpu=10) == 10
+    assert common.pick(full=30, quick=3) == 30
+    monkeypatch.setenv("DL_MODE", "fast")
+    with pytest.raises(ValueError, match="DL_MODE is 'fast'; set it to quick or full"):
+        common.mode()
+
+
+@pytest.mark.parametrize(
+    ("capability", "dtype"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)]
+)
+def test_bf16_where_the_gpu_has_it(monkeypatch, capability, dtype):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    fast = device.precision(torch.device("cuda")) == "bf16"
+    assert fast == (dtype == torch.bfloat16)
+
+
+@pytest.mark.parametrize(
+    ("flags", "mode", "precision"),
+    [
+        ("fpu amx_bf16", "full", "bf16"),
+        ("fpu avx512_bf16", "quick", "fp32"),
+        ("fpu", "full", "fp32"),
+    ],
+)
+def test_bf16_on_a_cpu_follows_its_flags_in_full_mode(
+    monkeypatch, tmp_path, flags, mode, precision
+):
+    (tmp_path / "cpuinfo").write_text(f"flags : {flags}\n")
+    monkeypatch.setattr(device, "Path", lambda path: tmp_path / "cpuinfo")
+    monkeypatch.setenv("DL_MODE", mode)
+    assert device.precision(CPU) == precision
+    with common.autocast(CPU):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert product.dtype == {"bf16": torch.bfloat16, "fp32": torch.float32}[precision]
+
+
+def test_mps_gets_no_autocast(monkeypatch):
+    monkeypatch.setattr(torch, "autocast", None)  # torch below 2.5 refuses it on MPS
+    with common.autocast(torch.device("mps")):
+        pass
+
+
+def test_the_seed_reaches_every_generator(capsys):
+    def draw(seed):
+        setup(seed)
+        return random.random(), np.random.rand(), torch.rand(1).item()
+
+    assert draw(3) == draw(3)
+    assert all(one != two for one, two in zip(draw(3), draw(4), strict=True))
+    assert "quick mode | seed 3" in capsys.readouterr().out
+    assert torch.get_num_threads() == 1
+
+
+def test_to_device_orders_weights_and_compiles_if_it_can(monkeypatch, capsys):
+    layer = common.to_device(torch.nn.Conv2d(3, 8, 3), CPU)
+    assert layer.weight.is_contiguous(memory_format=torch.channels_last)
+    monkeypatch.setitem(__import__("sys").modules, "triton", None)
+    assert common.to_device(layer, CPU, compile_model=True) is layer
+    assert "torch.compile is off because Triton is not installed" in capsys.readouterr().out
+
+
+# Data
+
+
+@pytest.fixture
+def full(monkeypatch, tmp_path):
+    """Full mode with an empty data folder and no mirror; returns the folder."""
+    monkeypatch.setenv("DL_MODE", "full")
+    monkeypatch.setenv("DL_DATA", str(tmp_path))
+    for name in ("MNIST_URLS", "SHAKESPEARE_URLS", "CIFAR10_URLS"):
+        monkeypatch.setattr(data, name, ("http://127.0.0.1:9/",))
+    return tmp_path
+
+
+@pytest.fixture
+def mnist_files(full, monkeypatch):
+    """Five training and three test images as MNIST's own files; returns their folder."""
+    folder, table = full / "MNIST" / "raw", {}
+    folder.mkdir(parents=True)
+    for name, (md5, shape) in data.MNIST_FILES.items():
+        shape = (5 if name.startswith("train") else 3, *shape[1:])
+        body = np.arange(math.prod(shape)).astype(np.uint8)
+        (folder / name).write_bytes(bytes(16 if "images" in name else 8) + body.tobytes())
+        table[name] = (md5, shape)
+    monkeypatch.setattr(data, "MNIST_FILES", table)
+    return folder
+
+
+def test_mnist_is_read_from_plain_and_packed_files(mnist_files):
+    plain = data.mnist(CPU)
+    assert plain.name == "MNIST" and plain.x_train.shape == (5, 1, 28, 28)
+    assert plain.x_train.dtype == torch.uint8 and plain.y_train.dtype == torch.int64
+    assert plain.y_test.tolist() == [0, 1, 2] and plain.x_train[0, 0, 0, :3].tolist() == [0, 1, 2]
+    for path in list(mnist_files.iterdir()):
+        path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    assert torch.equal(data.mnist(CPU).x_train, plain.x_train)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_damaged_mnist_file_is_named(mnist_files, packed):
+    path = mnist_files / "t10k-images-idx3-ubyte"
+    blob = path.read_bytes()
+    if packed:
+        path.unlink()
+        path, blob = path.with_name(path.name + ".gz"), gzip.compress(blob)
+    path.write_bytes(blob[:-20])
+    with pytest.raises(data.DataError, match=f"{path.name} is corrupt or truncated. Delete it"):
+        data.mnist(CPU)
+
+
+def test_cifar10_is_read_from_an_npz_and_named_as_a_copy(full, monkeypatch):
+    x_train, x_test = np.zeros((50000, 32, 32, 3), np.uint8), np.ones((10000, 32, 32, 3), np.uint8)
+    x_train[0, 1, 2] = (10, 20, 30)
+    arrays = {"x_train": x_train, "y_train": np.zeros((50000, 1)), "x_test": x_test}
+    np.savez(full / "cifar10.npz", **arrays, y_test=np.zeros(10000))
+    images = data.cifar10(CPU)
+    assert images.name == "CIFAR-10 (unverified copy)"
+    assert images.x_train[0, :, 1, 2].tolist() == [10, 20, 30] and images.y_test.shape == (10000,)
+    digest = hashlib.sha256(x_test.tobytes()).hexdigest()
+    monkeypatch.setitem(data.CIFAR10_COPIES, digest, "CIFAR-10 (known copy)")
+    assert data.cifar10(CPU).name == "CIFAR-10 (known copy)"
+    path = full / "cifar10.npz"
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(data.DataError, match="cifar10.npz is corrupt or truncated"):
+        data.cifar10(CPU)
+
+
+def test_an_archive_with_another_checksum_is_never_unpickled(full, monkeypatch):
+    (full / "cifar-10-python.tar.gz").write_bytes(b"anything")
+    monkeypatch.setattr(data.pickle, "load", None)
+    with pytest.raises(data.DataError, match="cifar-10-python.tar.gz is corrupt"):
+        data.cifar10(CPU)
+
+
+def test_shakespeare_round_trip_and_damage(full, monkeypatch):
+    text = "To be, or not to be: that is the question.\n" * 20
+    (full / "tinyshakespeare.txt").write_bytes(text.encode())
+    monkeypatch.setattr(data, "SHAKESPEARE_MD5", hashlib.md5(text.encode()).hexdigest())
+    tokens = data.shakespeare(CPU)
+    assert tokens.decode(torch.cat([tokens.train, tokens.test])) == text
+    assert tokens.decode(tokens.encode("not to be")) == "not to be"
+    assert len(tokens.test) == len(text) // 10
+    with pytest.raises(ValueError):
+        tokens.encode("#")
+    (full / "tinyshakespeare.txt").write_bytes(text.encode()[:-1])
+    with pytest.raises(data.DataError, match="tinyshakespeare.txt is corrupt"):
+        data.shakespeare(CPU)
+
+
+@pytest.mark.parametrize(
+    ("load", "file"),
+    [
+        (data.mnist, "train-images-idx3-ubyte.gz"),
+        (data.cifar10, "cifar-10-python.tar.gz"),
+        (data.shakespeare, "tinyshakespeare.txt"),
+    ],
+)
+def test_without_files_and_network_the_message_says_what_to_do(full, load, file):
+    with pytest.raises(data.DataError) as caught:
+        load(CPU)
+    for words in (file, str(full), "by hand", "DL_MODE=quick", "http://127.0.0.1:9/"):
+        assert words in str(caught.value)
+    assert not [path for path in full.rglob("*") if path.is_file()]
+
+
+def test_a_folder_that_cannot_be_written_is_named(full, monkeypatch):
+    (full / "file").write_text("")
+    monkeypatch.setenv("DL_DATA", str(full / "file"))
+    with pytest.raises(data.DataError, match="Cannot write to .* Set DL_DATA to another folder"):
+        data.mnist(CPU)
+
+
+class Slow(http.server.SimpleHTTPRequestHandler):
+    """Serves slowly, so that two downloads overlap."""
+
+    def log_message(self, *arguments):
+        pass
+
+    def copyfile(self, source, outputfile):
+        for block in iter(functools.partial(source.read, 50_000), b""):
+            outputfile.write(block)
+            time.sleep(0.1)
+
+
+def test_downloads_use_the_next_mirror_and_may_overlap(tmp_path):
+    (tmp_path / "good").mkdir()
+    (tmp_path / "bad").mkdir()
+    blob = bytes(range(256)) * 1500
+    (tmp_path / "good" / "file").write_bytes(blob)
+    (tmp_path / "bad" / "file").write_bytes(blob[:-1])
+    handler = functools.partial(Slow, directory=str(tmp_path))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    base = f"http://127.0.0.1:{server.server_port}"
+    urls = [f"{base}/none/file", f"{base}/bad/file", f"{base}/good/file"]
+    target, known = tmp_path / "new" / "file", f"md5:{hashlib.md5(blob).hexdigest()}"
+    failures = []
+
+    def fetch():
+        try:
+            data.fetch(urls, target, known)
+        except Exception as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=fetch) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.2)
+    for thread in threads:
+        thread.join()
+    assert not failures and target.read_bytes() == blob
+    assert [path.name for path in target.parent.iterdir()] == ["file"], "a half file was left"
+    with pytest.raises(data.DataError, match="(?s)404.*does not match"):
+        data.fetch(urls[:2], tmp_path / "other" / "file", known)
+    server.shutdown()
+
+
+@pytest.mark.network
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("url", "known"),
+    [
+        (url + f"{name}.gz", f"md5:{md5}")
+        for url in data.MNIST_URLS
+        for name, (md5, _) in data.MNIST_FILES.items()
+    ]
+    + [(url, f"sha256:{data.CIFAR10_SHA256}") for url in data.CIFAR10_URLS]
+    + [(url, f"md5:{data.SHAKESPEARE_MD5}") for url in data.SHAKESPEARE_URLS],
+)
+def test_every_mirror_delivers(url, known, tmp_path):
+    data.fetch([url], tmp_path / "file", known)
+
+
+@pytest.mark.parametrize(
+    ("make", "shapes"),
+    [
+        (offline_data.digits, [(1500, 1, 28, 28), (297, 1, 28, 28)]),
+        (lambda: offline_data.digits(12), [(1500, 1, 12, 12), (297, 1, 12, 12)]),
+        (offline_data.shapes, [(5000, 3, 32, 32), (1000, 3, 32, 32)]),
+    ],
+)
+def test_offline_images_are_the_same_every_time(make, shapes):
+    torch.manual_seed(4)
+    arrays = make()
+    torch.manual_seed(5)
+    assert all(np.array_equal(one, two) for one, two in zip(arrays, make(), strict=True))
+    x_train, y_train, x_test, _ = arrays
+    assert [x_train.shape, x_test.shape] == shapes and x_train.dtype == np.uint8
+    assert x_train.min() < 20 and x_train.max() > 235
+    share = np.bincount(y_train, minlength=10) / len(y_train)
+    assert len(share) == 10 and share.min() > 0.08 and share.max() < 0.12
+
+
+def test_quick_mode_needs_no_files(capsys):
+    assert data.mnist(CPU, quick_size=16).x_test.shape == (297, 1, 16, 16)
+    assert data.cifar10(CPU).classes == offline_data.SHAPES
+    tokens = data.shakespeare(CPU)
+    text = tokens.decode(tokens.train)
+    assert len(text) > 200_000 and text.isascii() and "doesn't" in text
+    assert capsys.readouterr().out.count("Data: ") == 3
+
+
+def test_batches_draw_each_row_once_in_a_new_order():
+    x, y = torch.arange(10), torch.arange(10) * 2
+    drawn = list(batches(x, y, size=4))
+    assert [len(a) for a, _ in drawn] == [4, 4, 2]
+    assert all(torch.equal(a * 2, b) for a, b in drawn)
+    assert sorted(torch.cat([a for a, _ in drawn]).tolist()) == list(range(10))
+    orders = {tuple(torch.cat([a for (a,) in batches(x, size=4)]).tolist()) for _ in range(5)}
+    assert len(orders) > 1
+    ordered = [a.tolist() for (a,) in batches(x, size=4, shuffle=False, drop_last=True)]
+    assert ordered == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+@pytest.mark.parametrize(
+    ("lengths", "size", "message"),
+    [((3, 4), 2, "equal length"), ((3, 3), 0, "got 0"), ((3, 3), 4, "number of rows, 3; got 4")],
+)
+def test_batches_refuse_what_would_train_on_nothing(lengths, size, message):
+    with pytest.raises(ValueError, match=message):
+        next(batches(*map(torch.zeros, lengths), size=size))
+
+
+# Plots
+
+
+def test_image_grid_places_each_image():
+    images = torch.stack([torch.full((1, 2, 3), value) for value in (0.0, 0.5, 1.0)])
+    grid = plots.image_grid(images, columns=2, gap=1)
+    assert grid.shape == (5, 7, 3) and grid.dtype == np.uint8
+    assert (grid[:2, :3] == 0).all() and (grid[:2, 4:] == 128).all() and (grid[3:, :3] == 255).all()
+    assert (grid[2] == 255).all() and (grid[3:, 4:] == 255).all(), "gaps are white"
+    colour = torch.zeros(1, 3, 2, 2, dtype=torch.uint8)
+    colour[0, 1] = 200
+    assert plots.image_grid(colour, columns=4)[0, 0].tolist() == [0, 200, 0]
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 4, 4), (3, 4, 4), (0, 1, 4, 4)])
+def test_image_grid_refuses_other_shapes(shape):
+    with pytest.raises(ValueError, match=r"images must be \(N, 1, H, W\) or \(N, 3, H, W\)"):
+        plots.image_grid(torch.zeros(shape), columns=2)
+
+
+def test_figures_are_shown_once_with_a_description(monkeypatch, capsys):
+    shown = []
+
+    def display(bundle, raw, metadata):
+        shown.append((bundle, metadata["image/png"]))
+
+    monkeypatch.setattr(plots, "display", display)
+    images = torch.rand(4, 1, 8, 8)
+    common.show_images(images, 2, rows=["one", "two"], labels=["a", "b"], alt="squares of noise")
+    common.plot_curves({"a": [3, 2], "b": ([1, 3], [3.0, 2.5])}, "epoch", "loss", lines={"c": 1.0})
+    common.show_images(images[:0], title="Mistakes")
+    assert "Mistakes: none." in capsys.readouterr().out and len(shown) == 2
+    for (bundle, metadata), alt in zip(
+        shown, ("squares of noise", "loss against epoch"), strict=True
+    ):
+        assert bundle["text/plain"] == metadata["alt"] == alt and 50 < metadata["width"] < 800
+        assert bundle["image/png"].startswith("iVBOR")
+    assert not plots.plt.get_fignums(), "a figure was left open"
+
+
+def test_progress_leaves_nothing_behind(capsys, monkeypatch):
+    assert list(common.progress(range(3), "training")) == [0, 1, 2]
+    assert capsys.readouterr() == ("", "")
+
+
+# Record
+
+RESULT = {
+    "data": "noise",
+    "parameters": 10,
+    "metric": "test error",
+    "value": 5.0,
+    "unit": "%",
+    "baseline": ("chance", 90.0),
+    "reference": "5 in the paper",
+    "train_seconds": 1.23,
+    "flops": {"training": 2e9, "evaluation": 1e9},
+}
+
+
+@pytest.fixture
+def written(monkeypatch, tmp_path):
+    monkeypatch.setenv("DL_RECORD", str(tmp_path / "record.json"))
+    monkeypatch.chdir(tmp_path)
+    start_clock(CPU)
+    return tmp_path / "record.json"
+
+
+def test_record_prints_and_writes(written, capsys):
+    record(**RESULT | {"value": torch.tensor(5.123456), "extra": {"loss": 0.000123456789}})
+    result = json.loads(written.read_text(encoding="utf-8"))
+    assert result["value"] == 5.12346 and result["extra"] == {"loss": 0.000123457}
+    assert result["mode"] == "quick" and result["flops"] == {"training": 2e9, "evaluation": 1e9}
+    assert (
+        result["baseline"] == {"name": "chance", "value": 90.0} and result["train_seconds"] == 1.2
+    )
+    printed = capsys.readouterr().out
+    assert "This quick run on noise: test error 5.123 % (chance: 90)" in printed
+    assert "3e+09 FLOPs" in printed
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"value": math.nan}, "test error is nan: training diverged"),
+        ({"value": 90.0}, "does not beat chance, 90"),
+        ({"value": 80.0, "higher_is_better": True}, "does not beat chance"),
+    ],
+)
+def test_a_bad_result_raises_under_tools_and_is_printed_to_a_learner(
+    written, monkeypatch, capsys, changes, message
+):
+    with pytest.raises(AssertionError, match=message):
+        record(**RESULT | changes)
+    monkeypatch.delenv("DL_RECORD")
+    record(**RESULT | changes)
+    assert message in capsys.readouterr().out
+
+
+def test_a_learner_sees_the_stored_result_beside_the_own(written, monkeypatch, capsys):
+    monkeypatch.delenv("DL_RECORD")
+    run = {"mode": "full", "data": "MNIST", "metric": "test error", "value": 2.0, "unit": "%"}
+    (written.parent / "results.json").write_text(json.dumps({"stored": "full", "full": run}))
+    record(**RESULT)
+    assert "The stored full run on MNIST: test error 2 %" in capsys.readouterr().out
+
+
+def test_a_run_that_needs_more_than_24_gb_is_refused(written, monkeypatch):
+    module = __import__("sys").modules["common.record"]
+    monkeypatch.setattr(module, "peak_memory_gib", lambda: 23.0)
+    record(**RESULT)  # on a CPU any amount will do
+    monkeypatch.setitem(module._run, "device", torch.device("cuda"))
+    monkeypatch.setattr(module, "device_name", lambda device: "GPU")
+    monkeypatch.setattr(device, "precision", lambda device: "bf16")
+    with pytest.raises(AssertionError, match="does not fit a card of 24 GB"):
+        record(**RESULT)
+
+
+def test_flops_are_counted_forward_and_backward():
+    layer, x = torch.nn.Linear(20, 30, bias=False), torch.rand(8, 20)
+    assert count_flops(lambda: layer(x)) == 2 * 8 * 20 * 30
+    assert count_flops(lambda: layer(x).sum().backward()) == 2 * 2 * 8 * 20 * 30

@@ -1,0 +1,98 @@
+"""The repository's notebooks: all are collected, none is slow, and a broken one turns red."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import venv
+
+import nbformat
+import pytest
+
+from tools.tasks import ROOT, all_tasks, categories, code_cells
+
+TASKS = all_tasks()
+MOST_SECONDS = 60  # of a stored quick run; the aim is 45 on two cores
+
+
+def test_a_bare_pytest_collects_every_notebook():
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-n", "0", "--ignore=tests"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    collected = set(re.findall(r"^(\S+\.ipynb)::", done.stdout, re.MULTILINE))
+    on_disk = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("*/*/*.ipynb")}
+    wanted = {task.notebook.relative_to(ROOT).as_posix() for task in TASKS}
+    assert collected == wanted, done.stdout[-2000:] + done.stderr
+    assert on_disk == wanted, "a notebook lies where no task is found"
+    assert {task.category for task in TASKS} <= set(categories())
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.path)
+def test_quick_mode_is_quick(task):
+    seconds = task.read_results()["quick"]["seconds"]
+    assert seconds <= MOST_SECONDS, f"quick mode took {seconds} s; make it smaller"
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.path)
+def test_the_path_of_requirements_leads_to_common(task):
+    for need in task.facts()["needs"]:
+        assert (ROOT / need).is_dir()
+
+
+@pytest.fixture
+def broken(tmp_path):
+    """Return a function that edits a copy of the quickest notebook and runs a command on it."""
+    original = min(TASKS, key=lambda task: task.read_results()["quick"]["seconds"])
+    for name in ("common", "tools", *categories()):
+        ignored = shutil.ignore_patterns("__pycache__", "*.ipynb")
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
+    for name in ("conftest.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+
+    def run(old, new, *command):
+        notebook = original.read_notebook()
+        changed = 0
+        for cell in code_cells(notebook):
+            cell.source, count = re.subn(old, new, cell.source, flags=re.MULTILINE)
+            changed += count
+        assert changed, f"nothing in the notebook matches {old}"
+        nbformat.write(notebook, tmp_path / original.path / original.notebook.name)
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
+        done = subprocess.run(
+            [sys.executable, "-m", *command], cwd=tmp_path, env=environment, capture_output=True
+        )
+        printed = (done.stdout + done.stderr).decode("utf-8", "replace")
+        return done.returncode, re.sub(r"\x1b\[[\d;]*m", "", printed)  # without colours
+
+    return run
+
+
+def test_an_exception_is_red_and_stops_the_notebook(broken):
+    new = r"\g<0>\nraise ValueError('sabotage')"
+    status, printed = broken(r"^device = setup\(.*", new, "pytest", "-q", "-rs", "-n", "0")
+    assert status == 1 and "ValueError: sabotage" in printed, printed
+    assert re.search(r"^1 failed, \d+ passed, \d+ skipped", printed, re.MULTILINE), printed
+    assert re.search(r"not run, since Cell \d+ failed", printed), printed
+
+
+def test_the_network_is_cut(broken):
+    new = r"\g<0>\nimport urllib.request\nurllib.request.urlopen('https://example.org')"
+    status, printed = broken(r"^device = setup\(.*", new, "pytest", "-q", "-n", "0")
+    assert status == 1 and "this cell tried to reach example.org" in printed, printed
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.path)
+def test_a_task_s_own_requirements_suffice(task, tmp_path):
+    venv.create(tmp_path / "venv", with_pip=True)
+    folder = "Scripts" if os.name == "nt" else "bin"
+    python = str(tmp_path / "venv" / folder / "python")
+    needs = str(task.folder / "requirements.txt")
+    subprocess.run([python, "-m", "pip", "install", "-q", "-r", needs], check=True)
+    record = tmp_path / "record.json"
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    command = [python, "-m", "tools.run", "--record", str(record), task.path]
+    subprocess.run(command, cwd=ROOT, env=environment, check=True)
+    assert json.loads(record.read_text())["mode"] == "quick"

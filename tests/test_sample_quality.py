@@ -1,0 +1,229 @@
+"""The ruler for generated digits: its formulas, what it sees, and what it refuses."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+import torch.nn.functional as F
+
+from common import mnist
+from image_generation import sample_quality
+from image_generation.sample_quality import (
+    SampleQuality,
+    Score,
+    density_coverage,
+    frechet_distance,
+    neighbour_distance,
+)
+
+CPU = torch.device("cpu")
+
+
+def gaussian(count, mean, root, seed):
+    """Return samples (count, D) whose mean and covariance are exactly `mean` and root @ root.T."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(count, len(mean), generator=generator, dtype=torch.float64)
+    x = x - x.mean(0)
+    return x @ torch.linalg.inv(torch.linalg.cholesky(torch.cov(x.T))).T @ root.T + mean
+
+
+@pytest.fixture(scope="module")
+def data():
+    return mnist(CPU, quick_size=16)
+
+
+@pytest.fixture(scope="module")
+def quality(data):
+    return SampleQuality(data)
+
+
+def test_frechet_distance_of_gaussians_in_closed_form():
+    one, two = torch.zeros(3).double(), torch.tensor([1.0, -2.0, 0.5]).double()
+    x = gaussian(500, one, torch.diag(torch.tensor([1.0, 2.0, 3.0])).double(), 0)
+    y = gaussian(400, two, torch.diag(torch.tensor([2.0, 2.0, 1.0])).double(), 1)
+    expected = 5.25 + 1 + 0 + 4  # |mean|^2, and the squared differences of the deviations
+    assert math.isclose(frechet_distance(x, y), expected, rel_tol=1e-9)
+    assert frechet_distance(x, x) < 1e-9
+
+
+def test_frechet_distance_of_correlated_gaussians_against_scipy():
+    roots = torch.randn(2, 6, 6, generator=torch.Generator().manual_seed(2)).double()
+    x, y = (gaussian(50, torch.ones(6).double() * k, roots[k], k) for k in (0, 1))
+    cov_x, cov_y = torch.cov(x.T).numpy(), torch.cov(y.T).numpy()
+    cross = scipy.linalg.sqrtm(cov_x @ cov_y).real.trace()
+    expected = 6 + cov_x.trace() + cov_y.trace() - 2 * cross
+    assert math.isclose(frechet_distance(x, y), expected, rel_tol=1e-6)
+    few = x[:4]  # a covariance of rank 3
+    assert math.isfinite(frechet_distance(few, y)) and frechet_distance(few, few) < 1e-6
+
+
+def test_density_and_coverage_on_points_to_check_by_hand():
+    real = torch.cat([torch.arange(10.0), torch.arange(100.0, 110.0)])[:, None]  # two groups
+    radius = neighbour_distance(real)
+    assert radius[:5].tolist() == [5, 4, 3, 3, 3]  # to the fifth neighbour in 0, 1, ... 9
+    one_group = torch.cat([torch.arange(10.0), torch.arange(10.0)])[:, None]
+    near_nothing = torch.full((20, 1), 500.0)
+    assert density_coverage(real, radius, near_nothing) == (0, 0)
+    density, coverage = density_coverage(real, radius, one_group)
+    inside = (torch.cdist(real, one_group) <= radius[:, None]).sum().item()
+    assert coverage == 0.5 and math.isclose(density, inside / (5 * 20), rel_tol=1e-6)
+    # In portions of 20, so that more samples do not cover more; what is left over is dropped.
+    more = torch.cat([one_group, near_nothing, torch.zeros(7, 1)])
+    assert density_coverage(real, radius, more) == pytest.approx((density / 2, 0.25))
+
+
+def test_fewer_fakes_than_reals_still_count(quality):
+    density, coverage = density_coverage(
+        quality.reference, neighbour_distance(quality.reference), quality.reference[:100]
+    )
+    assert density > 0.8 and 0.3 < coverage < 1
+
+
+def test_density_and_coverage_of_equal_distributions():
+    generator = torch.Generator().manual_seed(3)
+    real, fake = torch.randn(2, 1000, 4, generator=generator)
+    density, coverage = density_coverage(real, neighbour_distance(real), fake)
+    assert abs(density - 1) < 0.1 and abs(coverage - (1 - 0.5**5)) < 0.02  # Naeem et al., Lemma 2
+
+
+@pytest.mark.parametrize("kind", ["blur", "noise", "missing classes", "copies"])
+def test_worse_images_score_worse(quality, data, kind):
+    x, generator = data.x_train.float() / 255, torch.Generator().manual_seed(4)
+    noise = torch.randn(x.shape, generator=generator)
+    steps = {
+        "blur": [x, blur(x, 0.5), blur(x, 0.7), blur(x, 1.0), blur(x, 2.0)],
+        "noise": [x, x + 0.05 * noise, x + 0.1 * noise, x + 0.2 * noise, x + 0.5 * noise],
+        "missing classes": [x[data.y_train < digit] for digit in (10, 9, 7, 4, 1)],
+        "copies": [x[:count].repeat(1500 // count, 1, 1, 1) for count in (1500, 250, 50, 10, 1)],
+    }[kind]
+    scores = [quality.score(images) for images in steps]
+    distances = [score.distance for score in scores]
+    assert distances == sorted(distances) and distances[1] > 1.2 * distances[0], distances
+    coverages = [score.coverage for score in scores]
+    assert coverages[-1] < 0.4 * coverages[0], coverages
+    if kind == "missing classes":
+        assert [score.missing for score in scores] == [
+            list(range(digit, 10)) for digit in (10, 9, 7, 4, 1)
+        ]
+    else:
+        assert scores[0].missing == []
+
+
+def blur(images, sigma):
+    kernel = torch.exp(-0.5 * (torch.arange(-3.0, 4.0) / sigma) ** 2)
+    kernel = kernel / kernel.sum()
+    images = F.conv2d(images, kernel.view(1, 1, 1, 7), padding=(0, 3))
+    return F.conv2d(images, kernel.view(1, 1, 7, 1), padding=(3, 0))
+
+
+def test_a_blur_is_far_from_real_images(quality, data):
+    blurred = F.avg_pool2d(data.x_test.float() / 255, 3, stride=1, padding=1)
+    assert quality.distance(blurred) > 10 * quality.real.distance
+    assert quality.score(blurred).density < 0.6 * quality.real.density
+
+
+def test_a_constant_image_neither_lies_among_real_ones_nor_covers_them(quality, data):
+    x = data.x_test.float() / 255
+    noise = 0.01 * torch.randn(x.shape, generator=torch.Generator().manual_seed(5))
+    constant = quality.score(x.mean(dim=0) + noise)
+    assert constant.density < 0.1 and constant.coverage < 0.1 and constant.distance > 50
+    assert quality.score(x[:1] + noise).coverage < 0.1
+
+
+def test_every_single_missing_digit_is_named(quality, data):
+    for digit in range(10):
+        assert quality.score(data.x_train[data.y_train != digit]).missing == [digit]
+        kept = (data.y_train != digit) | (torch.arange(len(data.y_train)) % 2 == 0)  # half of them
+        assert quality.score(data.x_train[kept]).missing == []
+
+
+def test_the_spread_foretells_that_of_new_samples(quality, data):
+    drawn, generator = [], torch.Generator().manual_seed(6)
+    for _ in range(12):
+        rows = torch.randint(len(data.x_train), (400,), generator=generator)
+        drawn.append(quality.score(data.x_train[rows]))
+    expected = np.std([score.distance for score in drawn], ddof=1)
+    assert 0.5 < np.mean([score.spread for score in drawn]) / expected < 2
+
+
+def test_real_images(quality, data):
+    real = quality.real
+    assert quality.accuracy > 0.97 and quality.count == 1500
+    assert 0 < real.spread < real.distance < 2 and real.density > 0.9 and real.coverage > 0.9
+    assert math.isclose(sum(real.shares), 1, rel_tol=1e-5) and real.missing == []
+    assert quality.score(data.x_test).distance < 1e-6
+    assert all(type(value) in (float, list) for value in dataclasses.asdict(real).values())
+
+
+def test_distance_is_that_of_score_for_bytes_and_floats(quality, data):
+    images = data.x_train[:500]
+    distance = quality.distance(images)
+    assert distance == quality.score(images).distance
+    assert math.isclose(quality.distance(images.float() / 255), distance, rel_tol=1e-5)
+    beyond = images / 255 + (images == 255).float() - (images == 0).float()
+    assert math.isclose(quality.distance(beyond), distance, rel_tol=1e-5)  # clamped to [0, 1]
+
+
+def test_classify(quality, data):
+    probabilities = quality.classify(data.x_test)
+    assert probabilities.shape == (297, 10)
+    torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(297))
+    assert (probabilities.argmax(dim=1) == data.y_test).float().mean() == quality.accuracy
+
+
+@pytest.mark.parametrize("shape", [(200, 1, 28, 28), (200, 16, 16), (99, 1, 16, 16)])
+def test_images_of_another_shape_are_refused(quality, shape):
+    with pytest.raises(ValueError, match=r"images must be \(N, 1, 16, 16\) with N of at least 100"):
+        quality.score(torch.zeros(shape))
+
+
+def test_data_without_a_ruler_are_refused(data):
+    with pytest.raises(ValueError, match="No ruler for scikit-learn digits .*quick_size=16"):
+        SampleQuality(mnist(CPU, quick_size=12))
+    other = dataclasses.replace(data, x_test=data.x_test.transpose(2, 3), name="other images")
+    with pytest.raises(ValueError, match="other images are not the data it is for"):
+        SampleQuality(other)
+
+
+def test_the_table(quality, data, capsys):
+    rows = {"no eights": data.x_train[data.y_train != 8], "scored": quality.score(data.x_test)}
+    quality.table(rows)
+    lines = capsys.readouterr().out.splitlines()
+    starts = ["real train", "no eights ", "scored    ", "test image", "test image", "the mean i"]
+    assert [line[:10] for line in lines[1:]] == starts and len(
+        {line.find("±") for line in lines}
+    ) == 2
+    assert lines[2].endswith(" 8") and lines[3].endswith(" none") and "FD-c" in lines[0]
+
+
+def test_the_random_state_is_left_alone(data):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    quality = SampleQuality(data)
+    quality.table({"test images": data.x_test})
+    assert torch.equal(torch.rand(3), expected)
+    assert not quality.model.training and not any(
+        p.requires_grad for p in quality.model.parameters()
+    )
+
+
+def test_the_stored_weights():
+    assert sample_quality.WEIGHTS.stat().st_size < 250_000
+    with np.load(sample_quality.WEIGHTS, allow_pickle=False) as file:
+        for size, floor in ((28, 0.985), (16, 0.975)):
+            assert file[f"{size}/accuracy"] > floor and len(str(file[f"{size}/digest"])) == 64
+            weights = [file[name] for name in file if name.startswith(f"{size}/") and "." in name]
+            assert len(weights) == 12 and all(array.dtype == np.float16 for array in weights)
+
+
+def test_training_repeats(data):
+    few = dataclasses.replace(data, x_train=data.x_train[:100], y_train=data.y_train[:100])
+    first, second = sample_quality.train(few), sample_quality.train(few)
+    assert first.keys() == second.keys()
+    assert all(np.array_equal(first[name], second[name]) for name in first)
+    assert str(first["digest"]) != str(sample_quality.digest(data))
+    assert isinstance(SampleQuality(data).real, Score)
