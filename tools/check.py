@@ -254,7 +254,7 @@ def _stamp(notebook, task: Task) -> Iterator[str]:
         if task.results.exists() and task.results.stat().st_size > MOST_RESULTS:
             raise TaskError(f"results.json is larger than {MOST_RESULTS:,} bytes")
         results = task.read_results()
-        if unknown := results.keys() - {"full", "quick", "seeds", "stored"}:
+        if unknown := results.keys() - {"full", "quick", "seeds", "mutations", "stored"}:
             raise TaskError(f"results.json has the unknown key {min(unknown)}")
         for mode in results.keys() & {"full", "quick"}:
             check_run(results[mode])

@@ -39,7 +39,7 @@ QUICK_SECONDS = 120  # the aim is 45 on two cores; this leaves room for a slower
 GAIN_SHARE = 0.5  # another seed may change the gain over the baseline by this share of it
 CLAIM_SHARE = 0.1  # the contributor's result may differ from ours by this share of the gain
 MOST_PRINTED = 200_000  # characters that a run may print
-FILES = ("{}.ipynb", "requirements.txt", "results.json")
+FILES = ("{}.ipynb", "requirements.txt", "results.json", "mutations.toml")
 TASK_FILE = re.compile(r"(\w+/(\w+))/\2\.ipynb")
 RATE = re.compile(r"^(\w*learning_rate\w*) = ", re.MULTILINE)
 
@@ -171,6 +171,18 @@ def run(task: Task, mode: str, *options: str) -> tuple[dict | None, str]:
     return json.loads(record.read_text(encoding="utf-8")), ""
 
 
+def check_mutations(task: Task) -> Iterator[str]:
+    """Yield which of the task's mutations its own checks do not notice."""
+    command = [sys.executable, "-m", "tools.mutate", task.path]
+    command, environment = isolated(command, best_level(), task.root, "quick")
+    done = subprocess.run(
+        command, cwd=task.root, env=environment, capture_output=True, encoding="utf-8"
+    )
+    if done.returncode:
+        lines = [line.strip(" -") for line in done.stdout.splitlines() if line.startswith("  - ")]
+        yield from lines or [done.stderr.strip()[-500:]]
+
+
 def gain(record: dict, value: float) -> float:
     """Return by how much a value of the record's metric beats its baseline; negative if not."""
     difference = value - record["baseline"]["value"]
@@ -295,6 +307,7 @@ def examine(options, root: Path, folder: Path) -> int:
                 took = duration(record["seconds"])
                 findings.append(f"Quick mode took {took}; make it smaller: the aim is 45 s.")
             findings += check_learning(task, record)
+            findings += check_mutations(task)
         count += verdict(f"{mode} run: {figure(record)}, {duration(record['seconds'])}", findings)
     if "full" in claims and not options.full:
         claim = figure(claims["full"])

@@ -63,6 +63,8 @@ def create(task: Task) -> None:
     task.folder.mkdir(parents=True)
     write_notebook(task.notebook, notebook)
     write_text(task.folder / "requirements.txt", f"{SHARED_REQUIREMENTS}\n")
+    mutations = TEMPLATE.with_suffix(".toml").read_text(encoding="utf-8")
+    write_text(task.folder / "mutations.toml", mutations)
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:

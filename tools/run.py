@@ -260,7 +260,7 @@ def save(executed: nbformat.NotebookNode, task: Task, recorded: dict) -> str:
     results = {
         key: value
         for key, value in task.read_results().items()
-        if key in ("full", "quick", "seeds") and value.get("digest", digest) == digest
+        if key in ("full", "quick", "seeds", "mutations") and value.get("digest", digest) == digest
     }
     if mode == "quick" and "full" in results and state(notebook, task.root).startswith("full"):
         results |= {"quick": run, "stored": "full"}

@@ -1,0 +1,94 @@
+"""tools.mutate: what kills a mutation and what does not; and every notebook's own mutations."""
+
+import sys
+
+import pytest
+
+from tools import mutate
+from tools.tasks import all_tasks
+
+CHECKED = "assert steps > 0"
+
+
+@pytest.fixture
+def task(repository, monkeypatch):
+    """The tiny task; its modules are imported from its own repository and forgotten afterwards."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "common"]:
+        monkeypatch.delitem(sys.modules, name)
+    repository.edit(3, CHECKED, "double = steps * 2\nassert (\n    double == 2 * steps\n)")
+    return repository.task
+
+
+def write(task, **changes):
+    keys = {"name": "a", "old": "steps * 2", "new": "steps * 3", "red": "double == 2 * steps"}
+    lines = [f'{key} = "{value}"' for key, value in (keys | changes).items()]
+    text = "settings = {steps = 2}\n[[mutation]]\n" + "\n".join(lines)
+    (task.folder / "mutations.toml").write_text(text)
+
+
+def run(task, capsys):
+    status = mutate.main([task.path], task.root)
+    captured = capsys.readouterr()
+    return status, captured.out + captured.err
+
+
+def test_a_check_that_turns_red_kills(task, capsys):
+    write(task)
+    status, printed = run(task, capsys)
+    assert status == 0 and "1 of 1 mutations killed" in printed
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"new": "steps + steps"}, "a: it survived"),
+        ({"new": "steps / 0"}, "ZeroDivisionError in In [2], line 9 instead"),
+        ({"old": "seed = 0", "new": "assert False"}, "AssertionError in In [2], line 5 instead"),
+        ({"new": "nothing"}, "NameError in In [2], line 9 instead"),
+    ],
+)
+def test_anything_else_is_a_failure(task, capsys, changes, message):
+    write(task, **changes)
+    status, printed = run(task, capsys)
+    assert status == 1 and message in printed, printed
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"old": "steps * 7"}, "'steps * 7' occurs 0 times in the notebook, not once"),
+        ({"red": "steps"}, "times in the notebook, not once"),
+        ({"new": "steps * 2"}, "changes nothing"),
+        ({"red": "double = steps * 2"}, "changes the check itself"),
+        ({"colour": "x"}, "has the unknown key colour"),
+    ],
+)
+def test_a_file_that_no_longer_fits_says_so(task, capsys, changes, message):
+    write(task, **changes)
+    status, printed = run(task, capsys)
+    assert status == 2 and message in printed and "image_generation/tiny/mutations.toml" in printed
+
+
+def test_a_broken_notebook_kills_nothing(task, repository, capsys):
+    write(task)
+    repository.edit(3, "steps * 2", "steps * 4")
+    write(task, old="steps * 4")
+    status, printed = run(task, capsys)
+    assert status == 1 and "the notebook as it is fails: killed" in printed
+
+
+def test_counts_are_stored(task, repository):
+    repository.store()
+    write(task)
+    assert mutate.main(["--save", task.path], task.root) == 0
+    counts = task.read_results()["mutations"]
+    assert (counts["killed"], counts["of"]) == (1, 1)
+
+
+@pytest.mark.mutations
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("task", all_tasks(), ids=lambda task: task.path)
+def test_the_checks_of_every_notebook_notice(task, capsys):
+    assert len(mutate.read_mutations(task)[1]) >= 6, "write at least six mutations"
+    killed, problems = mutate.run(task)
+    assert not problems, "\n".join(problems)
