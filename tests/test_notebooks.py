@@ -11,7 +11,8 @@ import venv
 import nbformat
 import pytest
 
-from tools.tasks import ROOT, all_tasks, categories, code_cells
+from tools.check import TEMPLATE
+from tools.tasks import REPOSITORY, ROOT, all_tasks, categories, code_cells
 
 TASKS = all_tasks()
 MOST_SECONDS = 60  # of a stored quick run; the aim is 45 on two cores
@@ -38,6 +39,45 @@ def test_quick_mode_is_quick(task):
 def test_the_path_of_requirements_leads_to_common(task):
     for need in task.facts()["needs"]:
         assert (ROOT / need).is_dir()
+
+
+def first_cell(folder, **environment):
+    """Run the code cell that every notebook begins with, in a folder of its own."""
+    cell = code_cells(nbformat.read(TEMPLATE, as_version=4))[0].source
+    script = cell + "\nimport common\nprint(common.__file__)"
+    command = [sys.executable, "-c", script]
+    environment = os.environ | environment
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
+def test_a_notebook_that_stands_alone_fetches_the_repository(tmp_path):
+    origin = tmp_path / "origin"
+    shutil.copytree(ROOT / "common", origin / "common")
+    for command in (
+        ["init", "--quiet"],
+        ["add", "."],
+        ["-c", "user.name=a", "-c", "user.email=a", "commit", "-qm", "all"],
+    ):
+        subprocess.run(["git", *command], cwd=origin, check=True)
+    (tmp_path / "a" / "b" / "c").mkdir(parents=True)
+    instead = {  # what the network would deliver
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": f"url.{origin.as_uri()}.insteadOf",
+        "GIT_CONFIG_VALUE_0": REPOSITORY,
+    }
+    for _ in range(2):  # the second time it is there already
+        done = first_cell(tmp_path / "a" / "b" / "c", **instead)
+        assert done.returncode == 0, done.stderr
+        assert "Deep-Learning" in done.stdout
+
+
+def test_without_a_network_it_says_what_to_do(tmp_path):
+    (tmp_path / "a" / "b" / "c").mkdir(parents=True)
+    proxy = {"https_proxy": "http://127.0.0.1:9", "GIT_TERMINAL_PROMPT": "0"}
+    done = first_cell(tmp_path / "a" / "b" / "c", **proxy)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert f"This notebook needs the folder `common` of {REPOSITORY}" in done.stderr
 
 
 @pytest.fixture

@@ -299,10 +299,8 @@ def run(
         raise RunError("The first cell lacks the lines <!-- result --> and <!-- /result -->.")
     if store and not any("record(" in cell.source for cell in code_cells(notebook)):
         raise RunError("--save needs a last cell that calls record(...).")
-    known = task.read_results().get(mode)
-    if mode == "full" and known:
-        took = duration(known["seconds"])
-        print(f"The stored full run took {took} on {known['device']} ({known['precision']}).")
+    if mode == "full":
+        print(how_long(task))
     begin = time.perf_counter()
     print(f"{task.path}, {mode} mode", flush=True)
     changed = "".join(f".{name}={value}" for name, value in (settings or {}).items())
@@ -331,6 +329,14 @@ def run(
     path = write_copy(notebook, task, mode, changed)
     seconds = time.perf_counter() - begin
     return recorded, f"{task.path} ran in {seconds:.0f} s. Executed copy: {path}. {said}".strip()
+
+
+def how_long(task: Task) -> str:
+    """Return a sentence about the time that a full run takes."""
+    if known := task.read_results().get("full"):
+        took = duration(known["seconds"])
+        return f"The stored full run took {took} on {known['device']} ({known['precision']})."
+    return "No full run is stored. Expect minutes on a GPU, and an hour or more on a CPU."
 
 
 def run_seeds(task: Task, mode: str, count: int, settings: dict, timeout) -> str:
