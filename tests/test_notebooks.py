@@ -7,14 +7,17 @@ import shutil
 import subprocess
 import sys
 import venv
+from importlib import metadata
 
 import nbformat
 import pytest
 
 from tools.check import TEMPLATE
+from tools.examine import gain
 from tools.tasks import REPOSITORY, ROOT, all_tasks, categories, code_cells
 
 TASKS = all_tasks()
+QUICKEST = min(TASKS, key=lambda task: task.read_results()["quick"]["seconds"])
 MOST_SECONDS = 60  # of a stored quick run; the aim is 45 on two cores
 
 
@@ -83,7 +86,7 @@ def test_without_a_network_it_says_what_to_do(tmp_path):
 @pytest.fixture
 def broken(tmp_path):
     """Return a function that edits a copy of the quickest notebook and runs a command on it."""
-    original = min(TASKS, key=lambda task: task.read_results()["quick"]["seconds"])
+    original = QUICKEST
     for name in ("common", "tools", *categories()):
         ignored = shutil.ignore_patterns("__pycache__", "*.ipynb")
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
@@ -94,9 +97,10 @@ def broken(tmp_path):
         notebook = original.read_notebook()
         changed = 0
         for cell in code_cells(notebook):
-            cell.source, count = re.subn(old, new, cell.source, flags=re.MULTILINE)
-            changed += count
-        assert changed, f"nothing in the notebook matches {old}"
+            if old:
+                cell.source, count = re.subn(old, new, cell.source, flags=re.MULTILINE)
+                changed += count
+        assert changed or not old, f"nothing in the notebook matches {old}"
         nbformat.write(notebook, tmp_path / original.path / original.notebook.name)
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
         done = subprocess.run(
@@ -120,6 +124,65 @@ def test_the_network_is_cut(broken):
     new = r"\g<0>\nimport urllib.request\nurllib.request.urlopen('https://example.org')"
     status, printed = broken(r"^device = setup\(.*", new, "pytest", "-q", "-n", "0")
     assert status == 1 and "this cell tried to reach example.org" in printed, printed
+
+
+def test_without_learning_the_result_is_red_or_gone(broken, tmp_path):
+    record = tmp_path / "record.json"
+    options = ["--set", "learning_rate=0.0", "--record", str(record)]
+    status, printed = broken("", "", "tools.run", *options, QUICKEST.path)
+    full = QUICKEST.read_results()["quick"]
+    frozen = json.loads(record.read_text()) if record.exists() else None
+    assert status == 1 or gain(frozen, frozen["value"]) < 0.5 * gain(full, full["value"]), printed
+
+
+FINDER = """
+import sys
+from importlib.metadata import packages_distributions
+
+ALLOWED, MODULES = set(%r), packages_distributions()
+
+
+class Finder:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        owners = {owner.lower().replace("_", "-") for owner in MODULES.get(name, [])}
+        if owners and not owners & ALLOWED:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+sys.meta_path.insert(0, Finder)
+"""
+
+
+def closure(requirements):
+    """Return the names of the listed distributions and of all that they require."""
+    found, todo = set(), requirements
+    while todo:
+        name = re.match(r"[\w.-]+", todo.pop())[0].lower().replace("_", "-")
+        if name in found:
+            continue
+        try:
+            needs = metadata.requires(name) or []
+        except metadata.PackageNotFoundError:
+            continue
+        found.add(name)
+        todo += [need for need in needs if "extra ==" not in need]
+    return found
+
+
+def test_a_task_runs_with_nothing_but_its_requirements(tmp_path):
+    lines = [(ROOT / "common" / "requirements.txt"), QUICKEST.folder / "requirements.txt"]
+    lines = [line for path in lines for line in path.read_text().splitlines()]
+    allowed = closure([line for line in lines if line[:1].isalpha()])
+    assert "torch" in allowed and "pytest" not in allowed
+    (tmp_path / "sitecustomize.py").write_text(FINDER % sorted(allowed))
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "tools.run", QUICKEST.path]
+    copy = tmp_path / "repository"
+    ignored = shutil.ignore_patterns(".git", "runs", "build", "data", ".venv*")
+    shutil.copytree(ROOT, copy, ignore=ignored)
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
 
 
 @pytest.mark.alone
