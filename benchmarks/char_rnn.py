@@ -1,0 +1,63 @@
+"""Karpathy's char-rnn: two LSTM layers of 128, RMSprop, 50 characters at a time, batch 50."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from common import shakespeare
+
+SOURCE = "https://github.com/karpathy/char-rnn"
+PUBLISHED = "none on this text"
+STEPS = 50 * 400
+CONTEXT = 256  # of the test windows, as in the notebook
+
+
+def run(clock, device):
+    """Train within the clock's budget; the metric is nats per test character, each scored once.
+
+    Settings: rnn_size 128, num_layers 2, seq_length 50, batch_size 50, learning_rate 2e-3, decayed
+    by 0.97 each epoch after the tenth, decay_rate 0.95, gradients clipped at 5, 50 epochs.
+    """
+    data, streams, span = shakespeare(device), 50, 50
+    size = len(data.vocabulary)
+    model = nn.ModuleDict({"lstm": nn.LSTM(size, 128, 2), "readout": nn.Linear(128, size)})
+    model.to(device)
+    optimizer = torch.optim.RMSprop(model.parameters(), lr=2e-3, alpha=0.95)
+    length = (len(data.train) - 1) // streams
+    inputs = data.train[: length * streams].view(streams, length).T
+    targets = data.train[1 : length * streams + 1].view(streams, length).T
+    memory = {"state": None, "place": 0}
+
+    def logits(ids, state):
+        hidden, state = model["lstm"](F.one_hot(ids, size).float(), state)
+        return model["readout"](hidden), state
+
+    def step():
+        epoch = 50 * clock.progress
+        for group in optimizer.param_groups:
+            group["lr"] = 2e-3 * 0.97 ** max(0.0, epoch - 10)
+        start = memory["place"]
+        scores, state = logits(inputs[start : start + span], memory["state"])
+        loss = F.cross_entropy(scores.flatten(0, 1), targets[start : start + span].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_value_(model.parameters(), 5.0)
+        optimizer.step()
+        memory["state"] = tuple(part.detach() for part in state)
+        memory["place"] = start + span
+        if memory["place"] + span > length:
+            memory.update(state=None, place=0)
+
+    @torch.no_grad()
+    def evaluate():
+        """Windows of 256 from an empty state; every test character but the first is scored."""
+        test, total = data.test, 0.0
+        whole = [test[s : s + CONTEXT + 1] for s in range(0, len(test) - 1, CONTEXT)]
+        for length in {len(part) for part in whole}:
+            ids = torch.stack([part for part in whole if len(part) == length], dim=1)
+            scores, _ = logits(ids[:-1], None)
+            losses = F.cross_entropy(scores.flatten(0, 1), ids[1:].flatten(), reduction="sum")
+            total += losses.item()
+        return total / (len(test) - 1)
+
+    clock.run(step, evaluate)

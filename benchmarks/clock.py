@@ -1,0 +1,49 @@
+"""The clock of a benchmark: training seconds without evaluation, a budget, a learning curve."""
+
+import time
+from collections.abc import Callable
+
+import torch
+
+from common import count_flops, progress
+
+POINTS = 8  # evaluations along the way, the last one at the end
+
+
+class Clock:
+    """Calls a recipe's training step until its budget is used, and measures it along the way.
+
+    `budget` is in seconds of training; None means the recipe's own length, `steps`. The recipe
+    reads `progress`, from 0 to 1, to set its learning rate: a schedule ends with the budget.
+    """
+
+    def __init__(self, budget: float | None, steps: int, device: torch.device):
+        self.budget, self.steps, self.device = budget, steps, device
+        self.seconds, self.done, self.flops, self.curve = 0.0, 0, 0, []
+
+    @property
+    def progress(self) -> float:
+        """The used share of the budget, or of the recipe's own steps."""
+        used = self.seconds / self.budget if self.budget else self.done / self.steps
+        return min(1.0, used)
+
+    def run(self, step: Callable[[], object], evaluate: Callable[[], float]) -> None:
+        """Call `step()` until the budget ends; `evaluate()` does not count as training."""
+        self.flops = count_flops(lambda: self._timed(step))
+        with progress(None, "baseline", total=100) as bar:
+            while self.progress < 1 or not self.curve:
+                if self.progress < 1:
+                    self._timed(step)
+                bar.update(round(100 * self.progress) - bar.n)
+                if self.progress >= (len(self.curve) + 1) / POINTS or self.progress >= 1:
+                    value = float(evaluate())
+                    self.curve.append([round(self.seconds, 1), self.done * self.flops, value])
+                    bar.write(f"{self.seconds:8.0f} s {self.done:7d} steps  {value:.4g}")
+
+    def _timed(self, step: Callable[[], object]) -> None:
+        begin = time.perf_counter()
+        step()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        self.seconds += time.perf_counter() - begin
+        self.done += 1
