@@ -1,0 +1,290 @@
+"""How good are generated digits? One ruler for all image generators of this repository.
+
+    from image_generation.sample_quality import SampleQuality
+
+    quality = SampleQuality(data)                # data = mnist(device, quick_size=16)
+    quality.distance(images)                     # FD-c alone, in a fraction of a second
+    score = quality.score(images)                # FD-c with its spread, density, coverage, classes
+    quality.table({"my samples": score, "other samples": images})
+
+The features come from a small classifier of digits. Its weights lie beside this module, so that
+every machine measures with the same ruler: `python -m image_generation.sample_quality` checks them,
+and with `--train` makes them anew.
+"""
+
+import argparse
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from common.data import Images, mnist
+
+WEIGHTS = Path(__file__).with_suffix(".npz")  # of both classifiers, float16
+SIZES = {"full": 28, "quick": 16}  # MNIST; scikit-learn's digits
+NEIGHBOURS = 5  # k of density and coverage
+
+
+@dataclass
+class Score:
+    """What `SampleQuality.score` says of a set of images."""
+
+    distance: float  # FD-c, lower is better; 100 is the variance of real images
+    spread: float  # the standard deviation of FD-c, were as many images drawn again
+    density: float  # about 1 for real images, lower where samples lie off the real images
+    coverage: float  # the share of real images with a sample close by, higher is better
+    shares: list[float]  # how many of the images the classifier takes for 0, 1, ... 9
+    missing: list[int]  # digits with less than a third of their due share
+
+
+class Classifier(nn.Module):
+    """Grey images (B, 1, H, W) in [0, 1] to scores of the ten digits, through two feature sets."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 16, 3, padding=1)
+        self.conv2 = nn.Conv2d(16, 32, 3, stride=2, padding=1)
+        self.conv3 = nn.Conv2d(32, 48, 3, stride=2, padding=1)
+        self.conv4 = nn.Conv2d(48, 48, 3, padding=1)
+        self.hidden = nn.Linear(48 * 4, 64)
+        self.last = nn.Linear(64, 10)
+
+    def features(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what tells digits apart (B, 64), before its ReLU, and the mean texture (B, 32)."""
+        texture = F.relu(self.conv2(F.relu(self.conv1(x))))
+        x = F.relu(self.conv4(F.relu(self.conv3(texture))))
+        return self.hidden(F.adaptive_avg_pool2d(x, 2).flatten(1)), texture.mean(dim=(2, 3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(F.relu(self.features(x)[0]))
+
+
+def frechet_distance(x: torch.Tensor, y: torch.Tensor) -> float:
+    """Return the Fréchet distance of Gaussians fitted to features (N, D) and (M, D), in float64.
+
+    |mean_x - mean_y|^2 + tr(C_x + C_y - 2 (C_x^1/2 C_y C_x^1/2)^1/2), with roots by eigenvalues.
+    """
+    x, y = x.cpu().double(), y.cpu().double()  # in this order: MPS has no float64
+    cov_x, cov_y = torch.cov(x.T), torch.cov(y.T)
+    values, vectors = torch.linalg.eigh(cov_x)
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    cross = torch.linalg.eigvalsh(root @ cov_y @ root).clamp(min=0).sqrt().sum()
+    means = ((x.mean(0) - y.mean(0)) ** 2).sum()
+    return max(0.0, float(means + cov_x.trace() + cov_y.trace() - 2 * cross))
+
+
+def neighbour_distance(real: torch.Tensor) -> torch.Tensor:
+    """Return the distance of each feature vector (N, D) to its k-th nearest neighbour: (N,)."""
+    nearest = [  # the very nearest is the vector itself
+        torch.cdist(rows, real).topk(NEIGHBOURS + 1, largest=False).values[:, -1]
+        for rows in real.split(1000)
+    ]
+    return torch.cat(nearest)
+
+
+def density_coverage(
+    real: torch.Tensor, radius: torch.Tensor, fake: torch.Tensor
+) -> tuple[float, float]:
+    """Return density and coverage (Naeem et al. 2020) of features `fake` (M, D).
+
+    Around each of the vectors `real` (N, D) lies a ball up to its k-th neighbour, of radius
+    `radius` (N,). Density: in how many balls a fake lies on average, divided by k. Coverage: the
+    share of balls with a fake in them. More fakes hit more balls, so where there are more of them
+    than reals, they are taken in portions of N, and the results averaged.
+    """
+    results = []
+    for portion in fake[: max(1, len(fake) // len(real)) * len(real)].split(len(real)):
+        hits = torch.zeros_like(radius)  # how many fakes lie in each ball
+        for rows in portion.split(1000):
+            hits += (torch.cdist(real, rows) <= radius[:, None]).sum(dim=1)
+        density = hits.sum() / (NEIGHBOURS * len(portion))
+        results.append(torch.stack([density, (hits > 0).float().mean()]))
+    density, coverage = torch.stack(results).mean(dim=0).tolist()
+    return density, coverage
+
+
+class SampleQuality:
+    """Measures images of digits (N, 1, H, W), float in [0, 1] or uint8, against `data.x_test`.
+
+    Two feature sets are put side by side: 64 numbers that tell digits apart, and the means of 32
+    feature maps near the input, which see blur and noise. Each set is scaled to a total variance
+    of 50 over the test images. **FD-c** is the Fréchet distance in the 96. It is no FID, which
+    takes another network, and compares only on the same data. It grows as images get fewer, and
+    coverage falls: draw `count` of them, and read both beside the figures of real images.
+    """
+
+    def __init__(self, data: Images):
+        self.data, self.device = data, data.x_test.device
+        self.count = min(10_000, len(data.x_train))  # how many images to draw for steady figures
+        size = data.x_test.shape[-1]
+        if data.x_test.shape[1:] != (1, size, size) or size not in SIZES.values():
+            raise ValueError(
+                f"No ruler for {data.name} of {tuple(data.x_test.shape)}: there is one for MNIST "
+                "at 28x28 and one for scikit-learn's digits at 16x16, mnist(device, quick_size=16)."
+            )
+        with np.load(WEIGHTS, allow_pickle=False) as file:
+            stored = {name.partition("/")[2]: file[name] for name in file if f"{size}/" in name}
+        with torch.device("meta"):  # no first weights, which would use up random numbers
+            self.model = Classifier()
+        state = {name: torch.from_numpy(stored[name]).float() for name in self.model.state_dict()}
+        self.model.load_state_dict(state, assign=True)
+        self.model = self.model.to(self.device).eval().requires_grad_(False)
+        self.scale = torch.ones(2, device=self.device)
+        parts, logits = self._features(data.x_test)
+        self.scale = torch.stack([(50 / part.var(dim=0).sum()).sqrt() for part in parts])
+        self.reference = torch.cat(self._features(data.x_test)[0], dim=1)
+        self.accuracy = (logits.argmax(dim=1) == data.y_test).float().mean().item()
+        if self.accuracy < stored["accuracy"] - 0.01:
+            raise ValueError(
+                f"The ruler's classifier recognises {self.accuracy:.1%} of the test images, not "
+                f"{stored['accuracy']:.1%} as it should: {data.name} are not the data it is for."
+            )
+
+    def distance(self, images: torch.Tensor) -> float:
+        """Return FD-c alone."""
+        return frechet_distance(self.reference, torch.cat(self._features(images)[0], dim=1))
+
+    def score(self, images: torch.Tensor) -> Score:
+        """Return FD-c, its spread from 20 bootstrap samples, density, coverage and classes."""
+        parts, logits = self._features(images)
+        return self._score(torch.cat(parts, dim=1), logits, resamples=20)
+
+    def classify(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the classifier's probabilities (N, 10)."""
+        return self._features(images)[1].softmax(dim=1)
+
+    @cached_property
+    def real(self) -> Score:
+        """What real images score: the mean over six random subsets of the training images.
+
+        A subset has `count` images, or half of them if there are no more than that. The spread is
+        the standard deviation over the subsets.
+        """
+        parts, logits = self._features(self.data.x_train)
+        features, generator, scores = torch.cat(parts, 1), torch.Generator().manual_seed(0), []
+        for _ in range(6):
+            rows = torch.randperm(len(logits), generator=generator).to(self.device)
+            rows = rows[: min(self.count, len(rows) // 2)]
+            scores.append(self._score(features[rows], logits[rows], resamples=0))
+        figures = torch.tensor([[s.distance, s.density, s.coverage, *s.shares] for s in scores])
+        distance, density, coverage, *shares = figures.mean(dim=0).tolist()
+        return Score(distance, figures[:, 0].std().item(), density, coverage, shares, [])
+
+    def table(self, rows: dict[str, Score | torch.Tensor]) -> None:
+        """Print scores, given as such or as images, between real images and three bad examples."""
+        x, generator = self.data.x_test.cpu() / 255, torch.Generator().manual_seed(1)
+        noise = torch.randn(x.shape, generator=generator)
+        examples = {
+            "test images, 3x3 blur": F.avg_pool2d(x, 3, stride=1, padding=1),
+            "test images, noise 0.1": x + 0.1 * noise,
+            "the mean image, always": x.mean(dim=0) + 0.01 * noise,
+        }
+        rows = {"real training images": self.real, **rows, **examples}
+        width = max(map(len, rows))
+        print(f"{'':{width}}            FD-c  density  coverage  missing")
+        for name, row in rows.items():
+            score = row if isinstance(row, Score) else self.score(row)
+            figures = f"{score.distance:7.2f} ± {score.spread:4.2f}  {score.density:7.2f}"
+            missing = " ".join(map(str, score.missing)) or "none"
+            print(f"{name:{width}}  {figures}  {score.coverage:8.2f}  {missing}")
+
+    @cached_property
+    def _radius(self) -> torch.Tensor:
+        return neighbour_distance(self.reference)
+
+    def _score(self, features: torch.Tensor, logits: torch.Tensor, resamples: int) -> Score:
+        count, generator, distances = len(features), torch.Generator().manual_seed(0), []
+        for _ in range(resamples):
+            rows = torch.randint(count, (count,), generator=generator).to(self.device)
+            distances.append(frechet_distance(self.reference, features[rows]))
+        density, coverage = density_coverage(self.reference, self._radius, features)
+        shares = torch.bincount(logits.argmax(dim=1), minlength=10).cpu() / count
+        due = torch.bincount(self.data.y_test, minlength=10).cpu() / len(self.data.y_test)
+        return Score(
+            distance=frechet_distance(self.reference, features),
+            spread=torch.tensor(distances).std().item() if distances else 0.0,
+            density=density,
+            coverage=coverage,
+            shares=shares.tolist(),
+            missing=(shares < due / 3).nonzero().flatten().tolist(),
+        )
+
+    @torch.no_grad()
+    def _features(self, images: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+        size = tuple(self.data.x_test.shape[1:])
+        if tuple(images.shape[1:]) != size or len(images) < 100:
+            raise ValueError(
+                f"images must be (N, {', '.join(map(str, size))}) with N of at least 100, got "
+                f"{tuple(images.shape)}."
+            )
+        sets = []
+        with torch.autocast(self.device.type, enabled=False):
+            for chunk in images.detach().split(1000):
+                chunk = chunk.to(self.device)
+                chunk = chunk.float() / 255 if chunk.dtype == torch.uint8 else chunk.float()
+                sets.append(self.model.features(chunk.clamp(0, 1)))
+            digit, texture = (torch.cat(parts) for parts in zip(*sets, strict=True))
+            logits = self.model.last(F.relu(digit))
+        return [digit * self.scale[0], texture * self.scale[1]], logits
+
+
+def train(data: Images) -> dict[str, np.ndarray]:
+    """Train a classifier from a fixed seed; return its weights, test accuracy and data's digest."""
+    torch.manual_seed(0)
+    model, x, y = Classifier(), data.x_train / 255, data.y_train
+    batch, epochs = (100, 6) if len(x) > 10_000 else (50, 40)
+    steps = epochs * (len(x) // batch)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(x)).split(batch)[: len(x) // batch]:
+            shift = torch.randint(-1, 2, (2,)).tolist()
+            loss = F.cross_entropy(model(x[rows].roll(shift, dims=(2, 3))), y[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    with torch.no_grad():
+        right = model(data.x_test / 255).argmax(dim=1) == data.y_test
+    weights = {name: tensor.half().numpy() for name, tensor in model.state_dict().items()}
+    return {**weights, "accuracy": right.float().mean().numpy(), "digest": digest(data)}
+
+
+def digest(data: Images) -> np.ndarray:
+    """Return the SHA-256 of all images and labels."""
+    tensors = (data.x_train, data.y_train, data.x_test, data.y_test)
+    return np.array(
+        hashlib.sha256(b"".join(tensor.numpy().tobytes() for tensor in tensors)).hexdigest()
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--train", action="store_true", help="train and store the classifiers")
+    training, arrays = parser.parse_args().train, {}
+    for mode, size in SIZES.items():
+        os.environ["DL_MODE"] = mode
+        data = mnist(torch.device("cpu"), quick_size=size)
+        if training:
+            arrays.update({f"{size}/{name}": array for name, array in train(data).items()})
+            np.savez_compressed(WEIGHTS, **arrays)
+        with np.load(WEIGHTS, allow_pickle=False) as file:
+            stored = file[f"{size}/digest"]
+        print(
+            "The classifier was trained on",
+            "these" if stored == digest(data) else "OTHER",
+            "images.",
+        )
+        quality = SampleQuality(data)
+        print(f"Test accuracy {quality.accuracy:.2%}")
+        quality.table({"test images": data.x_test})
+
+
+if __name__ == "__main__":
+    main()
