@@ -55,16 +55,14 @@ def draw(name: str, ours: dict, stored: list[dict], path: Path) -> None:
 def write() -> None:
     """Write the page and its figures."""
     table = [
-        "| Task | Metric | Ours | Baseline, equal time | Baseline, own length | Published | Device |",
+        "| Task | Metric | Ours | Baseline, equal time | Its own length | Published | Device |",
         "|---|---|--:|--:|--:|---|---|",
     ]
     sections = []
     for name in sorted({path.name.split(".")[0] for path in (FOLDER / "results").glob("*.json")}):
         (task,), stored = find_tasks([name]), rows(name)
-        ours, module = (
-            task.read_results().get("full"),
-            importlib.import_module(f"benchmarks.{name}"),
-        )
+        ours = task.read_results().get("full")
+        module = importlib.import_module(f"benchmarks.{name}")
         if not ours:
             continue
         title = task.facts().get("title", name)
@@ -85,9 +83,10 @@ def write() -> None:
         our_cost = f"{ours['flops']['training']:.2g} FLOPs in {duration(ours['train_seconds'])}"
         alt = f"{title}: {ours['metric']} of the baseline over training seconds, and ours"
         sections.append(
-            f"## {title}\n\n{module.__doc__.strip()} Source: <{source}>. It took {row['steps']:,} of its "
-            f"own {row['own_steps']:,} steps: {cost}; ours: {our_cost}. Run by `python -m benchmarks "
-            f"{name}` on {row['device']} in {row['precision']}, {row['date']}.\n\n"
+            f"## {title}\n\n{module.__doc__.strip()} Source: <{source}>. "
+            f"It took {row['steps']:,} of its own {row['own_steps']:,} steps: {cost}; "
+            f"ours: {our_cost}. Run by `python -m benchmarks {name}` on {row['device']} "
+            f"in {row['precision']}, {row['date']}.\n\n"
             f"![{alt}](static/benchmarks/{name}.png)\n"
         )
     write_text(ROOT / "docs" / "benchmarks.md", HEAD + "\n".join([*table, "", *sections]))

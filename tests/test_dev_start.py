@@ -94,7 +94,7 @@ def test_a_task_from_clone_to_merge(origin, tmp_path):
     printed = run(*command, "--merge", cwd=origin)
     assert "image_generation/pixelcnn is in this checkout" in printed
     files = sorted(path.name for path in (origin / "image_generation" / "pixelcnn").iterdir())
-    assert files == ["pixelcnn.ipynb", "requirements.txt", "results.json"]
+    assert files == ["mutations.toml", "pixelcnn.ipynb", "requirements.txt", "results.json"]
     run(sys.executable, "-m", "tools.readme", cwd=origin)
     assert {*git("diff", "--name-only", cwd=origin).splitlines()} == {
         "README.md",
