@@ -3,6 +3,7 @@
 import pytest
 
 from tools import readme
+from tools.run import write_results
 from tools.tasks import ROOT
 
 PAGE = """# Deep Learning in 7 4090 Hours
@@ -80,6 +81,18 @@ def test_runs_with_the_same_figure_are_compared(page):
     assert f"{row} 0.432 | 0.5 | 10 | 3e+15 |" in text
     text = page(mode="full", data="MNIST", extra={"FD-c": 2.0})  # not the metric, no density
     assert f"{row} 2 |  | 10 | 3e+15 |" in text
+
+
+def test_killed_mutations_are_shown_to_maintainers(page, repository):
+    repository.store()
+    counts = {"digest": "x", "killed": 7, "of": 8, "seconds": 150}
+    write_results(repository.task, repository.task.read_results() | {"mutations": counts})
+    checks = repository.root / "docs" / "checks.md"
+    checks.parent.mkdir()
+    checks.write_text("# Checks\n\n<!-- mutations -->\n<!-- /mutations -->\n")
+    page()
+    row = "| [Tiny](../image_generation/tiny/tiny.ipynb) | 8 | 7 | 2 min |"
+    assert row in checks.read_text()
 
 
 def test_what_is_out_of_date_or_broken_is_named(page, repository, capsys):

@@ -3,7 +3,8 @@
     python -m tools.readme            write it
     python -m tools.readme --check    change nothing; exit status 1 if something is out of date
 
-The places are marked: <!-- tasks --> ... <!-- /tasks -->, likewise `path`, `picture` and `compare`.
+The places are marked: <!-- tasks --> ... <!-- /tasks -->, likewise `path`, `picture`, `compare` and
+`mutations`.
 A comparison names its columns, <!-- compare: FD-c | density -->: its rows are the tasks whose
 stored run has the first of them, as the metric or in `extra` of record(...).
 """
@@ -115,6 +116,17 @@ def comparison(columns: str, root: Path) -> str:
     return "\n".join(lines)
 
 
+def mutation_table(root: Path) -> str:
+    """Return a table of the mistakes that each notebook's own checks were tested with."""
+    lines = ["| Task | Mutations | Noticed | Time |", "|---|--:|--:|--:|"]
+    for task in (task for tasks in learning_path(root).values() for task in tasks):
+        if counts := task.read_results().get("mutations"):
+            title = f"[{task.facts().get('title', task.name)}]({task.path}/{task.name}.ipynb)"
+            cells = [title, counts["of"], counts["killed"], duration(counts["seconds"])]
+            lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
 def cover(task: Task) -> bytes | None:
     """Return the PNG of the cell that the notebook's metadata names as its cover."""
     name = task.facts().get("cover")
@@ -135,6 +147,8 @@ def filled(text: str, root: Path, folder: Path) -> str:
             new = path_list(root)
         elif name == "compare":
             new = comparison(argument, root)
+        elif name == "mutations":
+            new = mutation_table(root)
         else:
             return match[0]
         new = re.sub(r"\]\((?=\w+/\w+/)", f"]({up}", new)
