@@ -325,6 +325,21 @@ def test_offline_images_are_the_same_every_time(make, shapes):
     assert len(share) == 10 and share.min() > 0.08 and share.max() < 0.12
 
 
+def test_the_shapes_are_like_photographs():
+    x_train, y_train, x_test, y_test = map(torch.tensor, offline_data.shapes(2000, 500))
+    labels = y_train.long()
+
+    def right(query, keys):  # by the nearest key, in percent
+        nearest = torch.cdist(query.flatten(1), keys.flatten(1)).argmin(dim=1)
+        return 100 * (labels[nearest] == y_test).float().mean().item()
+
+    x_train, x_test = x_train.float(), x_test.float()
+    assert 25 < right(x_test, x_train) < 50  # pixels find some, but there is a lot to learn
+    means = [images.mean(dim=(2, 3)) for images in (x_test, x_train)]
+    assert right(*means) < 25  # colour is a weak hint
+    assert x_train.std(dim=(2, 3)).min() > 4  # no image is empty
+
+
 def test_quick_mode_needs_no_files(capsys):
     assert data.mnist(CPU, quick_size=16).x_test.shape == (297, 1, 16, 16)
     assert data.cifar10(CPU).classes == offline_data.SHAPES
