@@ -2,10 +2,10 @@
 
 import torch
 import torch.nn.functional as F
-from image_generation.sample_quality import SampleQuality
 from torch import nn
 
 from common import autocast, mnist, to_device
+from image_generation.sample_quality import SampleQuality
 
 SOURCE = "https://docs.pytorch.org/tutorials/beginner/dcgan_faces_tutorial.html"
 PUBLISHED = "none on MNIST"
