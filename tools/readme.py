@@ -60,9 +60,9 @@ def task_table(root: Path) -> str:
             "",
         ]
         if full:
-            figure = f"{full['metric']} **{full['value']:.4g}** {full['unit']} on {full['data']}"
+            figure = f"{full['metric']} **{full['value']:.4g}** {full['unit']}".strip()
             hours, measured = hours_4090(full)
-            cells[1] = f"{figure} ({full['reference']})"
+            cells[1] = f"{figure} on {full['data']} ({full['reference']})"
             cells[2] = compute(full)
             cells[3] = ("" if measured else "≈ ") + in_hours(hours)
         if quick:
