@@ -8,6 +8,7 @@ import os
 import pickle
 import tarfile
 import tempfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -94,10 +95,11 @@ def fetch(urls: Sequence[str], target: Path, known_hash: str) -> Path:
     downloads to a temporary file and renames it. Raises DataError if no mirror works or the folder
     cannot be written.
     """
-    import pooch  # here, since quick mode does without
-
     if target.exists():
         return target
+    with warnings.catch_warnings():  # tqdm warns where there are no widgets
+        warnings.simplefilter("ignore")
+        import pooch  # here, since quick mode does without
     pooch.get_logger().setLevel("WARNING")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

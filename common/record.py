@@ -40,8 +40,23 @@ def count_flops(step: Callable[[], object]) -> int:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter:
-        step()
+    # Fused attention computes its scores again in the backward pass, and the counter adds that:
+    # without it the count is that of the formula, the same on every device.
+    kernels = torch.backends.cuda
+    names = [
+        name
+        for name in ("flash", "mem_efficient", "cudnn")
+        if f"{name}_sdp_enabled" in dir(kernels)
+    ]
+    before = {name: getattr(kernels, f"{name}_sdp_enabled")() for name in names}
+    try:
+        for name in names:
+            getattr(kernels, f"enable_{name}_sdp")(False)
+        with FlopCounterMode(display=False) as counter:
+            step()
+    finally:
+        for name, enabled in before.items():
+            getattr(kernels, f"enable_{name}_sdp")(enabled)
     return counter.get_total_flops()
 
 
