@@ -151,8 +151,8 @@ def cifar10(device: torch.device) -> Images:
     """Return CIFAR-10, 50,000 + 10,000 photographs (3, 32, 32); in quick mode procedural shapes.
 
     Reads `cifar10.npz` in the data folder if there is one (keys x_train, y_train, x_test, y_test;
-    images N, H, W, C), and names such a copy as one; else the original archive, downloaded if need
-    be. Raises DataError if the data are corrupt or cannot be downloaded.
+    images N, H, W, C), names such a copy as one and mixes its rows; else the original archive,
+    downloaded if need be. Raises DataError if the data are corrupt or cannot be downloaded.
     """
     if mode() == "quick":
         return _images("procedural shapes", offline_data.shapes(), offline_data.SHAPES, device)
@@ -164,6 +164,10 @@ def cifar10(device: torch.device) -> Images:
         digest = hashlib.sha256(x_test.tobytes()).hexdigest()
         name = CIFAR10_COPIES.get(digest, "CIFAR-10 (unverified copy)")
         arrays = [x_train.transpose(0, 3, 1, 2), y_train, x_test.transpose(0, 3, 1, 2), y_test]
+        mix = np.random.RandomState(0).permutation  # a copy may come sorted by class
+        for part in (slice(0, 2), slice(2, 4)):
+            order = mix(len(arrays[part][1]))
+            arrays[part] = [array[order] for array in arrays[part]]
     else:
         path = data_folder() / "cifar-10-python.tar.gz"
         blob = fetch(CIFAR10_URLS, path, f"sha256:{CIFAR10_SHA256}").read_bytes()

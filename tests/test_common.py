@@ -184,12 +184,18 @@ def test_a_damaged_mnist_file_is_named(mnist_files, packed):
 
 def test_cifar10_is_read_from_an_npz_and_named_as_a_copy(full, monkeypatch):
     x_train, x_test = np.zeros((50000, 32, 32, 3), np.uint8), np.ones((10000, 32, 32, 3), np.uint8)
-    x_train[0, 1, 2] = (10, 20, 30)
-    arrays = {"x_train": x_train, "y_train": np.zeros((50000, 1)), "x_test": x_test}
-    np.savez(full / "cifar10.npz", **arrays, y_test=np.zeros(10000))
+    x_train[45000:, 1, 2] = (10, 20, 30)  # the last class
+    labels = np.repeat(np.arange(10), 5000)
+    arrays = {"x_train": x_train, "y_train": labels[:, None], "x_test": x_test}
+    np.savez(full / "cifar10.npz", **arrays, y_test=labels[::5])
     images = data.cifar10(CPU)
     assert images.name == "CIFAR-10 (unverified copy)"
-    assert images.x_train[0, :, 1, 2].tolist() == [10, 20, 30] and images.y_test.shape == (10000,)
+    last = images.y_train == 9
+    assert last[:1000].any() and not last[:1000].all(), "a copy sorted by class is mixed"
+    assert images.x_train[last][:, :, 1, 2].unique(dim=0).tolist() == [[10, 20, 30]]
+    assert not images.x_train[~last].any() and torch.equal(
+        images.y_test.bincount(), torch.full((10,), 1000)
+    )
     digest = hashlib.sha256(x_test.tobytes()).hexdigest()
     monkeypatch.setitem(data.CIFAR10_COPIES, digest, "CIFAR-10 (known copy)")
     assert data.cifar10(CPU).name == "CIFAR-10 (known copy)"
