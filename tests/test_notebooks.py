@@ -136,21 +136,18 @@ def test_without_learning_the_result_is_red_or_gone(broken, tmp_path):
 
 
 FINDER = """
-import sys
+from importlib.machinery import PathFinder
 from importlib.metadata import packages_distributions
 
-ALLOWED, MODULES = set(%r), packages_distributions()
+ALLOWED, MODULES, find = set(%r), packages_distributions(), PathFinder.find_spec
 
 
-class Finder:
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        owners = {owner.lower().replace("_", "-") for owner in MODULES.get(name, [])}
-        if owners and not owners & ALLOWED:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+def find_spec(name, path=None, target=None):
+    owners = {owner.lower().replace("_", "-") for owner in MODULES.get(name, [])}
+    return None if owners and not owners & ALLOWED else find(name, path, target)
 
 
-sys.meta_path.insert(0, Finder)
+PathFinder.find_spec = find_spec
 """
 
 
