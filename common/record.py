@@ -42,15 +42,12 @@ def count_flops(step: Callable[[], object]) -> int:
 
     # Fused attention computes its scores again in the backward pass, and the counter adds that:
     # without it the count is that of the formula, the same on every device.
-    kernels = torch.backends.cuda
-    names = [
-        name
-        for name in ("flash", "mem_efficient", "cudnn")
-        if f"{name}_sdp_enabled" in dir(kernels)
-    ]
-    before = {name: getattr(kernels, f"{name}_sdp_enabled")() for name in names}
+    kernels, before = torch.backends.cuda, {}
+    for name in ("flash", "mem_efficient", "cudnn"):
+        if hasattr(kernels, f"{name}_sdp_enabled"):  # torch 2.2 has no cuDNN attention
+            before[name] = getattr(kernels, f"{name}_sdp_enabled")()
     try:
-        for name in names:
+        for name in before:
             getattr(kernels, f"enable_{name}_sdp")(False)
         with FlopCounterMode(display=False) as counter:
             step()

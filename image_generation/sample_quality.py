@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from common.data import Images, mnist
+from common.data import Images, batches, mnist
 
 WEIGHTS = Path(__file__).with_suffix(".npz")  # of both classifiers, float16
 SIZES = {"full": 28, "quick": 16}  # MNIST; scikit-learn's digits
@@ -243,9 +243,9 @@ def train(data: Images) -> dict[str, np.ndarray]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
     for _ in range(epochs):
-        for rows in torch.randperm(len(x)).split(batch)[: len(x) // batch]:
+        for images, labels in batches(x, y, size=batch, drop_last=True):
             shift = torch.randint(-1, 2, (2,)).tolist()
-            loss = F.cross_entropy(model(x[rows].roll(shift, dims=(2, 3))), y[rows])
+            loss = F.cross_entropy(model(images.roll(shift, dims=(2, 3))), labels)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -276,11 +276,8 @@ def main() -> None:
             np.savez_compressed(WEIGHTS, **arrays)
         with np.load(WEIGHTS, allow_pickle=False) as file:
             stored = file[f"{size}/digest"]
-        print(
-            "The classifier was trained on",
-            "these" if stored == digest(data) else "OTHER",
-            "images.",
-        )
+        same = "these" if stored == digest(data) else "OTHER"
+        print(f"The classifier was trained on {same} images.")
         quality = SampleQuality(data)
         print(f"Test accuracy {quality.accuracy:.2%}")
         quality.table({"test images": data.x_test})

@@ -193,9 +193,8 @@ def test_cifar10_is_read_from_an_npz_and_named_as_a_copy(full, monkeypatch):
     last = images.y_train == 9
     assert last[:1000].any() and not last[:1000].all(), "a copy sorted by class is mixed"
     assert images.x_train[last][:, :, 1, 2].unique(dim=0).tolist() == [[10, 20, 30]]
-    assert not images.x_train[~last].any() and torch.equal(
-        images.y_test.bincount(), torch.full((10,), 1000)
-    )
+    assert not images.x_train[~last].any()
+    assert torch.equal(images.y_test.bincount(), torch.full((10,), 1000))
     digest = hashlib.sha256(x_test.tobytes()).hexdigest()
     monkeypatch.setitem(data.CIFAR10_COPIES, digest, "CIFAR-10 (known copy)")
     assert data.cifar10(CPU).name == "CIFAR-10 (known copy)"

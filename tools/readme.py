@@ -43,6 +43,11 @@ def in_hours(hours: float) -> str:
     return f"{hours:.0f}" if hours >= 10 else f"{float(f'{hours:.1e}'):g}"
 
 
+def link(task: Task) -> str:
+    """Return a Markdown link to the task's notebook, under its title."""
+    return f"[{task.facts().get('title', task.name)}]({task.path}/{task.name}.ipynb)"
+
+
 def task_table(root: Path) -> str:
     """Return the table of all tasks, in the order of the learning path."""
     lines = [
@@ -50,15 +55,9 @@ def task_table(root: Path) -> str:
         "|---|---|--:|--:|--:|",
     ]
     for task in (task for tasks in learning_path(root).values() for task in tasks):
-        results, facts = task.read_results(), task.facts()
+        results = task.read_results()
         full, quick = results.get("full"), results.get("quick")
-        cells = [
-            f"[{facts.get('title', task.name)}]({task.path}/{task.name}.ipynb)",
-            "",
-            "",
-            "",
-            "",
-        ]
+        cells = [link(task), "", "", "", ""]
         if full:
             figure = f"{full['metric']} **{full['value']:.4g}** {full['unit']}".strip()
             hours, measured = hours_4090(full)
@@ -87,9 +86,7 @@ def path_list(root: Path) -> str:
     for strand, tasks in learning_path(root).items():
         lines += [f"**{strand}**", ""]
         for number, task in enumerate(tasks, 1):
-            facts = task.facts()
-            title = f"[{facts.get('title', task.name)}]({task.path}/{task.name}.ipynb)"
-            lines.append(f"{number}. {title}: {facts.get('promise', '')}")
+            lines.append(f"{number}. {link(task)}: {task.facts().get('promise', '')}")
         lines.append("")
     return "\n".join(lines[:-1])
 
@@ -110,9 +107,8 @@ def comparison(columns: str, root: Path) -> str:
         }
         cells = [figures.get(name, "") for name in names]
         cells = [f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in cells]
-        title = f"[{task.facts().get('title', task.name)}]({task.path}/{task.name}.ipynb)"
         where = f"{run['mode']}, {run['data']}, {run['device']}"
-        lines.append("| " + " | ".join([title, where, *cells]) + " |")
+        lines.append("| " + " | ".join([link(task), where, *cells]) + " |")
     return "\n".join(lines)
 
 
@@ -121,8 +117,7 @@ def mutation_table(root: Path) -> str:
     lines = ["| Task | Mutations | Noticed | Time |", "|---|--:|--:|--:|"]
     for task in (task for tasks in learning_path(root).values() for task in tasks):
         if counts := task.read_results().get("mutations"):
-            title = f"[{task.facts().get('title', task.name)}]({task.path}/{task.name}.ipynb)"
-            cells = [title, counts["of"], counts["killed"], duration(counts["seconds"])]
+            cells = [link(task), counts["of"], counts["killed"], duration(counts["seconds"])]
             lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 
