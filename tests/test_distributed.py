@@ -99,7 +99,7 @@ def test_a_failure_is_told_in_a_sentence(monkeypatch):
 
 def test_gpt_trains_alike_with_one_and_two_processes():
     script = Path("text_generation", "gpt", "train_distributed.py")
-    sizes = ["--steps=3", "--batch-size=4", "--context=16", "--width=16", "--layers=1"]
+    sizes = ["--steps=20", "--batch-size=4", "--context=16", "--width=16", "--layers=1"]
     sizes += ["--dropout=0", "--test-characters=2000"]
     many = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     costs = []
@@ -109,4 +109,4 @@ def test_gpt_trains_alike_with_one_and_two_processes():
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-2000:]
         costs.append(float(re.search(r"test loss ([\d.]+) nats", done.stdout)[1]))
-    assert costs[0] == pytest.approx(costs[1], abs=2e-4) and costs[0] < 4.5
+    assert costs[0] == pytest.approx(costs[1], abs=2e-4) and costs[0] < 4.4
