@@ -87,13 +87,13 @@ def _multi30k(part: str) -> Pairs:
 
 
 def _numbers(count: int) -> Pairs:
-    """Different rows of one to four numbers; German says the ones before the tens."""
+    """Different rows of two to four numbers; German says the ones before the tens."""
     generator = torch.Generator().manual_seed(0)
     pairs = {}
     while len(pairs) < count:
-        length = int(torch.randint(1, 5, (1,), generator=generator))
+        length = int(torch.randint(2, 5, (1,), generator=generator))
         row = torch.randint(72, (length,), generator=generator).tolist()
         numbers = [divmod(number, 9) for number in row]
         german = ", ".join(f"{GERMAN[0][one]} und {GERMAN[1][ten]}" for ten, one in numbers)
-        pairs[german] = ", ".join(f"{ENGLISH[1][ten]}-{ENGLISH[0][one]}" for ten, one in numbers)
+        pairs[german] = ", ".join(f"{ENGLISH[1][ten]} {ENGLISH[0][one]}" for ten, one in numbers)
     return list(pairs.items())
