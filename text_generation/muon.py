@@ -1,23 +1,36 @@
-"""Muon, which torch has only from 2.9 on. The GPT notebook derives it."""
+"""Muon for matrices and AdamW for the rest, in one optimizer. The GPT notebook derives Muon."""
 
 import torch
 
 from common import autocast
 
 
-class Muon(torch.optim.Optimizer):
-    """Momentum, made orthogonal, for matrices (Jordan et al. 2024).
+class MuonAdam(torch.optim.Optimizer):
+    """Muon (Jordan et al. 2024) for a model's matrices, AdamW for its embeddings and vectors.
 
-    A matrix of more than `rows` rows is treated in parts of `rows` rows: the gates of a GRU, the
-    quarters of a perceptron's first layer.
+    A matrix with more than `rows` rows is treated in parts of `rows` rows: the gates of a GRU, the
+    parts of a perceptron's first layer. The two parameter groups hold their "lr" and, for a
+    schedule, the rate that they were given as "peak".
     """
 
-    def __init__(self, matrices, lr: float, rows: int):
-        super().__init__(matrices, {"lr": lr, "rows": rows})
+    def __init__(self, model: torch.nn.Module, muon_rate: float, adam_rate: float, rows: int):
+        tables = [m.weight for m in model.modules() if isinstance(m, torch.nn.Embedding)]
+        matrices, others = [], []
+        for weight in model.parameters():
+            is_matrix = weight.ndim == 2 and all(weight is not table for table in tables)
+            (matrices if is_matrix else others).append(weight)
+        groups = [
+            {"params": matrices, "lr": muon_rate, "peak": muon_rate},
+            {"params": others, "lr": adam_rate, "peak": adam_rate},
+        ]
+        super().__init__(groups, {"rows": rows})
+        self.adam = torch.optim.AdamW(others, lr=adam_rate, betas=(0.9, 0.98), weight_decay=0.0)
 
     @torch.no_grad()
     def step(self) -> None:
-        group = self.param_groups[0]
+        group, rest = self.param_groups
+        self.adam.param_groups[0]["lr"] = rest["lr"]
+        self.adam.step()
         for weight in group["params"]:
             state = self.state[weight]
             if "momentum" not in state:
