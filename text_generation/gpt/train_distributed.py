@@ -21,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from common import autocast, shakespeare  # noqa: E402
+from text_generation.muon import orthogonalised  # noqa: E402
 
 
 def norm(x):
@@ -99,14 +100,11 @@ class Muon(torch.optim.Optimizer):
         group = self.param_groups[0]
         for weight in group["params"]:
             state = self.state[weight]
-            momentum = state.setdefault("momentum", torch.zeros_like(weight))
-            update = weight.grad.lerp(momentum.lerp_(weight.grad, 0.05), 0.95)
-            x = update.view(-1, min(weight.shape), weight.shape[1])
-            x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+            if "momentum" not in state:
+                state["momentum"] = torch.zeros_like(weight)
+            update = weight.grad.lerp(state["momentum"].lerp_(weight.grad, 0.05), 0.95)
             with autocast(weight.device):
-                for _ in range(5):
-                    square = x @ x.mT
-                    x = 3.4445 * x + (2.0315 * square @ square - 4.7750 * square) @ x
+                x = orthogonalised(update.view(-1, min(weight.shape), weight.shape[1]))
             weight.sub_(x.reshape(weight.shape), alpha=group["lr"])
 
 
