@@ -114,6 +114,19 @@ def test_the_pages_of_docs_link_to_their_parent(repository, page):
     assert "[Tiny](../image_generation/tiny/tiny.ipynb)" in path.read_text()
 
 
+def test_a_page_shows_the_picture_of_a_cell(repository, page, capsys):
+    (repository.root / "docs" / "static").mkdir(parents=True)
+    path = repository.root / "docs" / "a.md"
+    path.write_text("# A\n\n<!-- figure: image_generation/tiny cell5 -->\n<!-- /figure -->\n")
+    page(mode="full")
+    assert "![squares](static/tiny.cell5.png)" in path.read_text()
+    file = repository.root / "docs" / "static" / "tiny.cell5.png"
+    assert file.read_bytes().startswith(b"\x89PNG")
+    path.write_text(path.read_text().replace("cell5 -->", "cell4 -->"))
+    assert readme.main([], repository.root) == 1
+    assert "no cell cell4 with a picture" in capsys.readouterr().err
+
+
 def test_every_strand_has_a_cover_for_each_task():
     from tools.tasks import all_tasks
 

@@ -3,8 +3,8 @@
     python -m tools.readme            write it
     python -m tools.readme --check    change nothing; exit status 1 if something is out of date
 
-The places are marked: <!-- tasks --> ... <!-- /tasks -->, likewise `path`, `picture`, `compare` and
-`mutations`.
+The places are marked: <!-- tasks --> ... <!-- /tasks -->, likewise `path`, `picture`, `compare`,
+`figure` and `mutations`. <!-- figure: image_generation/vae code-9 --> shows a cell's picture.
 A comparison names its columns, <!-- compare: FD-c | density -->: its rows are the tasks whose
 stored run has the first of them, as the metric or in `extra` of record(...).
 """
@@ -130,8 +130,25 @@ def cover(task: Task) -> bytes | None:
     return base64.b64decode(found[-1]) if found else None
 
 
-def filled(text: str, root: Path, folder: Path) -> str:
-    """Return a page with its marked places filled in; links are relative to its `folder`."""
+def figure(argument: str, root: Path) -> tuple[str, Path, bytes]:
+    """Return Markdown for the picture of "category/task cell", its file in docs/static, its PNG."""
+    path, name = argument.split()
+    task = Task(*path.split("/"), root)
+    cells = [cell for cell in task.read_notebook().cells if cell.get("id") == name]
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    for output in outputs:
+        if image := output.get("data", {}).get("image/png"):
+            file = Path("static", f"{task.name}.{name}.png")
+            alt = output["metadata"]["image/png"]["alt"]
+            return f"![{alt}]({file.as_posix()})", root / "docs" / file, base64.b64decode(image)
+    raise TaskError(f"{path} has no cell {name} with a picture; correct the page's figure.")
+
+
+def filled(text: str, root: Path, folder: Path, files: dict[Path, bytes]) -> str:
+    """Return a page with its marked places filled in; links are relative to its `folder`.
+
+    The pictures that it shows are added to `files`.
+    """
     up = "" if folder == root else "../"
 
     def fill(match: re.Match) -> str:
@@ -144,6 +161,9 @@ def filled(text: str, root: Path, folder: Path) -> str:
             new = comparison(argument, root)
         elif name == "mutations":
             new = mutation_table(root)
+        elif name == "figure":
+            new, file, image = figure(argument, root)
+            files[file] = image
         else:
             return match[0]
         new = re.sub(r"\]\((?=\w+/\w+/)", f"]({up}", new)
@@ -157,7 +177,7 @@ def render(root: Path = ROOT) -> dict[Path, bytes]:
     wanted = {}
     readme, requirements = root / "README.md", root / "requirements.txt"
     for page in (readme, *sorted((root / "docs").glob("*.md"))):
-        text = filled(page.read_text(encoding="utf-8"), root, page.parent)
+        text = filled(page.read_text(encoding="utf-8"), root, page.parent, wanted)
         if page == readme:
             text = TITLE.sub(f"# Deep Learning in {total_hours(root)} 4090 Hours", text, count=1)
             if match := re.search(r"<!-- picture: (\S+) -->", text):
