@@ -213,6 +213,22 @@ STATIC = {  # found without running
 }
 
 
+LISTEN = """import socket
+server = socket.create_server(("127.0.0.1", 0))
+socket.create_connection(server.getsockname(), timeout=5)
+"""
+
+
+@pytest.mark.skipif(isolate.best_level() == "audit hook", reason="no isolation on this machine")
+def test_processes_of_one_training_can_talk(tmp_path):
+    (tmp_path / "tree").mkdir()
+    command = [sys.executable, "-c", LISTEN]
+    command, environment = isolate.isolated(
+        command, isolate.best_level(), tmp_path / "tree", "quick"
+    )
+    subprocess.run(command, env=environment, check=True, timeout=60)
+
+
 @pytest.mark.parametrize("name", STATIC)
 def test_what_is_wrong_on_paper_is_refused_without_running(
     contribution, verdict, monkeypatch, name

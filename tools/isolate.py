@@ -99,8 +99,12 @@ def _unshare() -> list[str]:
 
 
 def _hide(home: Path, visible: list[Path]) -> str:
-    """Return a shell script that empties a folder but for some paths, and runs its arguments."""
-    steps, here = ["set -e", "stage=$(mktemp -d)"], shlex.quote(str(home))
+    """Return a shell script that empties a folder but for some paths, and runs its arguments.
+
+    It switches the loopback on, over which the processes of one training talk to each other.
+    """
+    loopback = "ip link set lo up 2>/dev/null || true"  # without the command `ip` it stays off
+    steps, here = ["set -e", loopback, "stage=$(mktemp -d)"], shlex.quote(str(home))
     for number, path in enumerate(visible):
         steps += [
             f"mkdir $stage/{number}",
