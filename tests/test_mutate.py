@@ -38,6 +38,15 @@ def test_a_check_that_turns_red_kills(task, capsys):
     assert status == 0 and "1 of 1 mutations killed" in printed
 
 
+def test_a_cell_can_read_the_source_of_its_functions(task, repository, capsys):
+    new = "import inspect\ndef three():\n    return 3\n"
+    new += "assert 'return 3' in inspect.getsource(three)\n" + "double = steps * 2"
+    repository.edit(3, "double = steps * 2", new)
+    write(task)
+    status, printed = run(task, capsys)
+    assert status == 0, printed
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -23,6 +23,7 @@ import ast
 import contextlib
 import copy
 import io
+import linecache
 import os
 import sys
 import time
@@ -87,6 +88,8 @@ def run_cells(notebook: nbformat.NotebookNode, task: Task, red: str) -> str:
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             for index, source in enumerate(cells[: last + 1]):
+                lines = source.splitlines(keepends=True)  # for who asks for a function's source
+                linecache.cache[f"<cell {index}>"] = (len(source), None, lines, f"<cell {index}>")
                 exec(compile(source, f"<cell {index}>", "exec"), space)
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)

@@ -1,0 +1,85 @@
+"""Tests of what the translation notebook imports from its folder's parent."""
+
+import gzip
+import hashlib
+
+import pytest
+import torch
+
+from text_generation import muon, sentence_pairs
+
+CPU = torch.device("cpu")
+
+
+def test_buckets_yield_every_pair_once_and_keep_to_the_number_of_tokens():
+    torch.manual_seed(0)
+    lengths = torch.randint(1, 30, (200, 2)).tolist()
+    pairs = [([row + 1] * a, [row + 1] * b) for row, (a, b) in enumerate(lengths)]
+    seen = []
+    for source, target in sentence_pairs.buckets(pairs, 100, CPU):
+        assert len(source) == len(target) and target.numel() <= 100
+        assert torch.equal(source[:, 0], target[:, 0])  # a pair stays a pair
+        for row in range(len(source)):
+            seen.append((source[row, 0] - 1).item())
+            expected = lengths[seen[-1]]
+            assert [(ids[row] > 0).sum().item() for ids in (source, target)] == expected
+    assert sorted(seen) == list(range(200))
+
+
+def test_a_pair_longer_than_the_bound_gets_a_batch_of_its_own():
+    batches = list(sentence_pairs.buckets([([1], [1] * 9), ([2], [2])], 4, CPU))
+    assert sorted(tuple(target.shape) for _, target in batches) == [(1, 1), (1, 9)]
+
+
+def test_numbers_differ_and_change_the_order(monkeypatch):
+    monkeypatch.setenv("DL_MODE", "quick")
+    _, train, validation, test = sentence_pairs.sentence_pairs()
+    sources = [source for part in (train, validation, test) for source, _ in part]
+    assert len(set(sources)) == len(sources) == 5000
+    source, target = train[0]
+    ones = dict(zip(sentence_pairs.GERMAN[0], sentence_pairs.ENGLISH[0], strict=True))
+    tens = dict(zip(sentence_pairs.GERMAN[1], sentence_pairs.ENGLISH[1], strict=True))
+    words = [number.split(" und ") for number in source.split(", ")]
+    assert target == ", ".join(f"{tens[ten]} {ones[one]}" for one, ten in words)
+
+
+def test_multi30k_is_read_lower_cased_line_by_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("DL_MODE", "full")
+    monkeypatch.setenv("DL_DATA", str(tmp_path))
+    (tmp_path / "multi30k").mkdir()
+    for name in sentence_pairs.SHA256:
+        text = "Zwei  Hunde.\nÄpfel!\n" if ".de." in name else "Two dogs.\nApples!\n"
+        (tmp_path / "multi30k" / name).write_bytes(gzip.compress(text.encode()))
+    _, train, _, test = sentence_pairs.sentence_pairs()
+    assert train == test == [("zwei hunde.", "two dogs."), ("äpfel!", "apples!")]
+    assert all(
+        len(digest) == hashlib.sha256().digest_size * 2 for digest in sentence_pairs.SHA256.values()
+    )
+
+
+def test_muon_makes_the_singular_values_of_its_steps_equal():
+    torch.manual_seed(0)
+    values = torch.linalg.svdvals(muon.orthogonalised(torch.randn(3, 64, 96)))
+    assert values.min() > 0.6 and values.max() < 1.3
+
+
+def test_muon_and_adam_share_the_weights_and_obey_their_rates():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Embedding(5, 8), torch.nn.Linear(8, 24))
+    optimizer = muon.MuonAdam(model, 0.02, 0.003, 8)
+    matrices, others = (group["params"] for group in optimizer.param_groups)
+    assert [weight.shape for weight in matrices] == [(24, 8)]
+    assert [weight.shape for weight in others] == [(5, 8), (24,)]
+    before = [weight.detach().clone() for weight in model.parameters()]
+    model(torch.arange(5)).square().sum().backward()
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"]
+    optimizer.step()
+    change = (model[1].weight - before[1]).view(3, 8, 8)
+    values = torch.linalg.svdvals(change)
+    assert values.max() < 1.3 * 0.02 and values.median() > 0.5 * 0.02
+    assert (model[0].weight - before[0]).abs().max().item() == pytest.approx(0.003, rel=0.1)
