@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.clock import test_nats
 from common import shakespeare
 
 SOURCE = "https://github.com/karpathy/char-rnn"
@@ -48,16 +49,7 @@ def run(clock, device):
         if memory["place"] + span > length:
             memory.update(state=None, place=0)
 
-    @torch.no_grad()
     def evaluate():
-        """Windows of 256 from an empty state; every test character but the first is scored."""
-        test, total = data.test, 0.0
-        whole = [test[s : s + CONTEXT + 1] for s in range(0, len(test) - 1, CONTEXT)]
-        for length in {len(part) for part in whole}:
-            ids = torch.stack([part for part in whole if len(part) == length], dim=1)
-            scores, _ = logits(ids[:-1], None)
-            losses = F.cross_entropy(scores.flatten(0, 1), ids[1:].flatten(), reduction="sum")
-            total += losses.item()
-        return total / (len(test) - 1)
+        return test_nats(data.test, CONTEXT, lambda ids: logits(ids.T, None)[0].transpose(0, 1))
 
     clock.run(step, evaluate)

@@ -4,10 +4,35 @@ import time
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 
 from common import count_flops, progress
 
 POINTS = 8  # evaluations along the way, the last one at the end
+
+
+def descend(optimizer, loss, rate: float | None = None) -> None:
+    """Take one step down the gradient of `loss`, at this learning rate if one is given."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["lr"] if rate is None else rate
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+@torch.no_grad()
+def test_nats(test: torch.Tensor, context: int, logits_of: Callable) -> float:
+    """Return the mean cross-entropy of characters (N,), as the notebooks measure it.
+
+    Windows of `context` from an empty state; every character but the first is scored, once.
+    """
+    total = 0.0
+    windows = [test[start : start + context + 1] for start in range(0, len(test) - 1, context)]
+    for same in (torch.stack(windows[:-1]), windows[-1][None]):
+        for ids in same.split(64):
+            logits, target = logits_of(ids[:, :-1]), ids[:, 1:].flatten()
+            total += F.cross_entropy(logits.flatten(0, 1), target, reduction="sum").item()
+    return total / (len(test) - 1)
 
 
 class Clock:

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.clock import descend
 from common import autocast, mnist, to_device
 from image_generation.sample_quality import SampleQuality
 
@@ -43,12 +44,8 @@ class UNet(nn.Module):
             nn.GroupNorm(8, 2 * WIDTH),
             nn.ReLU(),
         )
-        self.up1 = nn.Sequential(
-            nn.ConvTranspose2d(4 * WIDTH, WIDTH, 2, 2), convolutions(WIDTH, WIDTH)
-        )
-        self.up2 = nn.Sequential(
-            nn.ConvTranspose2d(2 * WIDTH, WIDTH, 2, 2), convolutions(WIDTH, WIDTH)
-        )
+        double = [nn.ConvTranspose2d(size * WIDTH, WIDTH, 2, 2) for size in (4, 2)]
+        self.up1, self.up2 = (nn.Sequential(up, convolutions(WIDTH, WIDTH)) for up in double)
         self.last = nn.Sequential(
             nn.Conv2d(2 * WIDTH, WIDTH, 3, 1, 1),
             nn.GroupNorm(8, WIDTH),
@@ -86,14 +83,9 @@ def run(clock, device):
         noise, a = torch.randn(x.shape, device=device), alpha[t][:, None, None, None]
         label = F.one_hot(data.y_train[rows], 10).float()
         label = label * (torch.rand(BATCH, 1, device=device) > 0.1)
-        for group in optimizer.param_groups:
-            group["lr"] = 1e-4 * (1 - clock.progress)
         with autocast(device):
             guess = model(a.sqrt() * x + (1 - a).sqrt() * noise, t[:, None] / TIMES, label)
-        loss = F.mse_loss(guess.float(), noise)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        descend(optimizer, F.mse_loss(guess.float(), noise), rate=1e-4 * (1 - clock.progress))
 
     @torch.no_grad()
     def evaluate():

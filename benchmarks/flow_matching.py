@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.clock import descend
 from common import autocast, mnist, to_device
 from image_generation.sample_quality import SampleQuality
 
@@ -54,23 +55,13 @@ class UNet(nn.Module):
         self.time = nn.Sequential(nn.Linear(WIDTH, size), nn.SiLU(), nn.Linear(size, size))
         self.label = nn.Embedding(classes, size)
         self.first = nn.Conv2d(1, WIDTH, 3, 1, 1)
-        widths = [WIDTH, 2 * WIDTH, 2 * WIDTH]
-        self.down = nn.ModuleList(
-            Residual(a, b, size) for a, b in zip([WIDTH, *widths[:2]], widths, strict=True)
-        )
-        self.middle = nn.ModuleList(
-            [
-                Residual(widths[2], widths[2], size),
-                Attention(widths[2]),
-                Residual(widths[2], widths[2], size),
-            ]
-        )
-        up = [
-            (widths[2] + widths[2], widths[2]),
-            (widths[2] + widths[1], widths[1]),
-            (widths[1] + WIDTH, WIDTH),
-        ]
-        self.up = nn.ModuleList(Residual(a, b, size) for a, b in up)
+        down = [(WIDTH, WIDTH), (WIDTH, 2 * WIDTH), (2 * WIDTH, 2 * WIDTH)]
+        up = [(4 * WIDTH, 2 * WIDTH), (4 * WIDTH, 2 * WIDTH), (3 * WIDTH, WIDTH)]
+        self.down = nn.ModuleList(Residual(*widths, size) for widths in down)
+        self.middle1 = Residual(2 * WIDTH, 2 * WIDTH, size)
+        self.attention = Attention(2 * WIDTH)
+        self.middle2 = Residual(2 * WIDTH, 2 * WIDTH, size)
+        self.up = nn.ModuleList(Residual(*widths, size) for widths in up)
         self.last = nn.Sequential(nn.GroupNorm(32, WIDTH), nn.SiLU(), nn.Conv2d(WIDTH, 1, 3, 1, 1))
 
     def forward(self, x, t, y):
@@ -81,7 +72,7 @@ class UNet(nn.Module):
         for number, block in enumerate(self.down):
             x = block(F.avg_pool2d(x, 2) if number else x, e)
             kept.append(x)
-        x = self.middle[2](self.middle[1](self.middle[0](x, e)), e)
+        x = self.middle2(self.attention(self.middle1(x, e)), e)
         for number, block in enumerate(self.up):
             x = F.interpolate(x, scale_factor=2) if number else x
             x = block(torch.cat([x, kept.pop()], dim=1), e)
@@ -97,18 +88,13 @@ def run(clock, device):
 
     def step():
         rows = torch.randint(len(data.x_train), (BATCH,), device=device)
-        image, noise = (
-            data.x_train[rows] / 127.5 - 1,
-            torch.randn(BATCH, *data.x_train.shape[1:], device=device),
-        )
+        image = data.x_train[rows] / 127.5 - 1
+        noise = torch.randn(image.shape, device=device)
         t = torch.rand(BATCH, device=device)
         place = t[:, None, None, None]
         with autocast(device):
             velocity = model((1 - place) * noise + place * image, t, data.y_train[rows])
-        loss = F.mse_loss(velocity.float(), image - noise)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        descend(optimizer, F.mse_loss(velocity.float(), image - noise))
 
     @torch.no_grad()
     def evaluate():

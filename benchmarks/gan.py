@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.clock import descend
 from common import autocast, mnist, to_device
 from image_generation.sample_quality import SampleQuality
 
@@ -68,14 +69,10 @@ def run(clock, device):
         with autocast(device):
             fake = draw(torch.randn(BATCH, LATENT, 1, 1, device=device))
             cost = loss(judge(real), 1.0) + loss(judge(fake.detach()), 0.0)
-        optimizers[0].zero_grad()
-        cost.backward()
-        optimizers[0].step()
+        descend(optimizers[0], cost)
         with autocast(device):
             cost = loss(judge(fake), 1.0)
-        optimizers[1].zero_grad()
-        cost.backward()
-        optimizers[1].step()
+        descend(optimizers[1], cost)
 
     @torch.no_grad()
     def evaluate():

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.clock import test_nats
 from common import autocast, shakespeare
 
 SOURCE = "https://github.com/karpathy/nanoGPT"
@@ -14,46 +15,29 @@ STEPS = 5000
 LAYERS, HEADS, WIDTH, CONTEXT, DROPOUT, BATCH = 6, 6, 384, 256, 0.2, 64
 
 
-class Block(nn.Module):
-    """Attention and a perceptron, each behind a layer norm: (B, T, D) -> (B, T, D)."""
-
-    def __init__(self):
-        super().__init__()
-        self.norm1, self.norm2 = (nn.LayerNorm(WIDTH, bias=False) for _ in range(2))
-        self.qkv = nn.Linear(WIDTH, 3 * WIDTH, bias=False)
-        self.out = nn.Linear(WIDTH, WIDTH, bias=False)
-        self.up = nn.Linear(WIDTH, 4 * WIDTH, bias=False)
-        self.down = nn.Linear(4 * WIDTH, WIDTH, bias=False)
-
-    def forward(self, x):
-        B, T, D = x.shape
-        heads = self.qkv(self.norm1(x)).view(B, T, 3, HEADS, D // HEADS).permute(2, 0, 3, 1, 4)
-        dropout = DROPOUT if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(*heads, dropout_p=dropout, is_causal=True)
-        mixed = self.out(mixed.transpose(1, 2).reshape(B, T, D))
-        x = x + F.dropout(mixed, DROPOUT, self.training)
-        hidden = self.down(F.gelu(self.up(self.norm2(x))))
-        return x + F.dropout(hidden, DROPOUT, self.training)
-
-
 class GPT(nn.Module):
     """Token ids (B, T) to logits (B, T, V); embedding and readout share their weights."""
 
     def __init__(self, vocabulary):
         super().__init__()
         self.tokens, self.places = nn.Embedding(vocabulary, WIDTH), nn.Embedding(CONTEXT, WIDTH)
-        self.blocks = nn.Sequential(*(Block() for _ in range(LAYERS)))
-        self.norm = nn.LayerNorm(WIDTH, bias=False)
+        sizes = (WIDTH, HEADS, 4 * WIDTH, DROPOUT)
+        settings = {"activation": "gelu", "norm_first": True, "batch_first": True, "bias": False}
+        blocks = [nn.TransformerEncoderLayer(*sizes, **settings) for _ in range(LAYERS)]
+        for block in blocks:
+            block.dropout = nn.Identity()  # between the perceptron's layers nanoGPT has none
+        self.blocks, self.norm = nn.ModuleList(blocks), nn.LayerNorm(WIDTH, bias=False)
         for name, parameter in self.named_parameters():
             if parameter.ndim > 1:
-                scale = (
-                    0.02 / math.sqrt(2 * LAYERS) if name.split(".")[-2] in ("out", "down") else 0.02
-                )
-                nn.init.normal_(parameter, std=scale)
+                last = "out_proj" in name or "linear2" in name
+                nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * LAYERS) if last else 0.02)
 
     def forward(self, ids):
-        x = self.tokens(ids) + self.places.weight[: ids.shape[1]]
-        x = self.blocks(F.dropout(x, DROPOUT, self.training))
+        T = ids.shape[1]
+        x = F.dropout(self.tokens(ids) + self.places.weight[:T], DROPOUT, self.training)
+        later = torch.ones(T, T, dtype=torch.bool, device=x.device).triu(1)
+        for block in self.blocks:
+            x = block(x, src_mask=later, is_causal=True)
         return F.linear(self.norm(x), self.tokens.weight)
 
 
@@ -83,21 +67,8 @@ def run(clock, device):
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
-    @torch.no_grad()
     def evaluate():
-        """Windows of 256 from an empty context; every test character but the first is scored."""
         model.eval()
-        total, test = 0.0, data.test
-        starts = range(0, len(test) - 1, CONTEXT)
-        whole = [test[s : s + CONTEXT + 1] for s in starts]
-        for size in {len(part) for part in whole}:
-            same = torch.stack([part for part in whole if len(part) == size])
-            for ids in same.split(64):
-                logits = model(ids[:, :-1])
-                losses = F.cross_entropy(
-                    logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="sum"
-                )
-                total += losses.item()
-        return total / (len(test) - 1)
+        return test_nats(data.test, CONTEXT, model)
 
     clock.run(step, evaluate)

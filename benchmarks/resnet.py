@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.clock import descend
 from common import autocast, cifar10, to_device
 
 SOURCE = "https://github.com/kuangliu/pytorch-cifar"
@@ -60,16 +61,11 @@ def run(clock, device):
         x = padded[rows[:, None, None], :, (down + window)[:, :, None], (right + window)[:, None]]
         x = x.permute(0, 3, 1, 2)
         x = torch.where(torch.rand(len(rows), 1, 1, 1, device=device) < 0.5, x.flip(3), x)
-        rate = 0.05 * (1 + math.cos(math.pi * clock.progress))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
         model.train()
         with autocast(device):
             scores = model((x / 255 - mean) / std)
         loss = F.cross_entropy(scores.float(), data.y_train[rows])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        descend(optimizer, loss, rate=0.05 * (1 + math.cos(math.pi * clock.progress)))
 
     @torch.no_grad()
     def evaluate():

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision.transforms import v2
 
+from benchmarks.clock import descend
 from benchmarks.resnet import resnet18
 from common import autocast, cifar10, to_device
 
@@ -38,17 +39,13 @@ def run(clock, device):
     def step():
         rows = torch.randint(len(data.x_train), (BATCH,), device=device)
         views = [normalise(torch.stack([view(x) for x in data.x_train[rows]])) for _ in range(2)]
-        for group in optimizer.param_groups:
-            group["lr"] = 0.03 * (1 + math.cos(math.pi * clock.progress))
         with autocast(device):
             z = model(torch.cat(views))
         z = F.normalize(z.float(), dim=1)
         logits = (z @ z.T / TEMPERATURE).fill_diagonal_(-math.inf)
         partner = torch.arange(2 * BATCH, device=device).roll(BATCH)
-        loss = F.cross_entropy(logits, partner)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        rate = 0.03 * (1 + math.cos(math.pi * clock.progress))
+        descend(optimizer, F.cross_entropy(logits, partner), rate)
 
     @torch.no_grad()
     def features(images):

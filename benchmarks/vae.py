@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.clock import descend
 from common import autocast, mnist
 
 SOURCE = "https://github.com/pytorch/examples/tree/main/vae"
@@ -43,10 +44,7 @@ def run(clock, device):
             x = torch.bernoulli(data.x_train[rows].flatten(1) / 255)
             mean, log_variance, _, cost = draw(x, 1)
         kl = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(dim=1)
-        loss = (cost + kl).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        descend(optimizer, (cost + kl).mean())
 
     @torch.no_grad()
     def evaluate():
