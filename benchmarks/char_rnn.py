@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.clock import test_nats
+from benchmarks.clock import nats_per_character
 from common import shakespeare
 
 SOURCE = "https://github.com/karpathy/char-rnn"
@@ -50,6 +50,8 @@ def run(clock, device):
             memory.update(state=None, place=0)
 
     def evaluate():
-        return test_nats(data.test, CONTEXT, lambda ids: logits(ids.T, None)[0].transpose(0, 1))
+        return nats_per_character(
+            data.test, CONTEXT, lambda ids: logits(ids.T, None)[0].transpose(0, 1)
+        )
 
     clock.run(step, evaluate)

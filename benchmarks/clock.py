@@ -13,15 +13,16 @@ POINTS = 8  # evaluations along the way, the last one at the end
 
 def descend(optimizer, loss, rate: float | None = None) -> None:
     """Take one step down the gradient of `loss`, at this learning rate if one is given."""
-    for group in optimizer.param_groups:
-        group["lr"] = group["lr"] if rate is None else rate
+    if rate is not None:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
 
 
 @torch.no_grad()
-def test_nats(test: torch.Tensor, context: int, logits_of: Callable) -> float:
+def nats_per_character(test: torch.Tensor, context: int, logits_of: Callable) -> float:
     """Return the mean cross-entropy of characters (N,), as the notebooks measure it.
 
     Windows of `context` from an empty state; every character but the first is scored, once.

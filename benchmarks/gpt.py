@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.clock import test_nats
+from benchmarks.clock import nats_per_character
 from common import autocast, shakespeare
 
 SOURCE = "https://github.com/karpathy/nanoGPT"
@@ -69,6 +69,6 @@ def run(clock, device):
 
     def evaluate():
         model.eval()
-        return test_nats(data.test, CONTEXT, model)
+        return nats_per_character(data.test, CONTEXT, model)
 
     clock.run(step, evaluate)

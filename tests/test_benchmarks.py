@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from benchmarks.__main__ import BASELINES
-from benchmarks.clock import Clock
-from benchmarks.clock import test_nats as nats
+from benchmarks.clock import Clock, nats_per_character
 from common import setup
 
 
@@ -57,5 +56,5 @@ def test_each_character_is_scored_once():
         seen.append(ids.shape)
         return torch.zeros(*ids.shape, 5)
 
-    assert nats(text, 4, logits_of) == pytest.approx(math.log(5))
+    assert nats_per_character(text, 4, logits_of) == pytest.approx(math.log(5))
     assert sum(rows * columns for rows, columns in seen) == 22

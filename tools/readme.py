@@ -4,7 +4,7 @@
     python -m tools.readme --check    change nothing; exit status 1 if something is out of date
 
 The places are marked: <!-- tasks --> ... <!-- /tasks -->, likewise `path`, `picture`, `compare`,
-`figure` and `mutations`. <!-- figure: image_generation/vae code-9 --> shows a cell's picture.
+`figure` and `mutations`. <!-- figure: image_generation/vae code-9 --> shows a cell's last picture.
 A comparison names its columns, <!-- compare: FD-c | density -->: its rows are the tasks whose
 stored run has the first of them, as the metric or in `extra` of record(...).
 """
@@ -14,7 +14,6 @@ import re
 import sys
 from pathlib import Path
 
-from tools.check import pictures
 from tools.stamp import compute, duration
 from tools.tasks import ROOT, Parser, Task, TaskError, all_tasks, learning_path, write_text
 
@@ -124,24 +123,26 @@ def mutation_table(root: Path) -> str:
 
 def cover(task: Task) -> bytes | None:
     """Return the PNG of the cell that the notebook's metadata names as its cover."""
-    name = task.facts().get("cover")
+    found = picture_outputs(task, task.facts().get("cover"))
+    return base64.b64decode(found[-1]["data"]["image/png"]) if found else None
+
+
+def picture_outputs(task: Task, name: str | None) -> list[dict]:
+    """Return the outputs with a PNG of the cell of this name (its id)."""
     cells = [cell for cell in task.read_notebook().cells if cell.get("id") == name]
-    found = [picture for cell in cells for picture in pictures(cell)]
-    return base64.b64decode(found[-1]) if found else None
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    return [output for output in outputs if output.get("data", {}).get("image/png")]
 
 
 def figure(argument: str, root: Path) -> tuple[str, Path, bytes]:
-    """Return Markdown for the picture of "category/task cell", its file in docs/static, its PNG."""
+    """Return Markdown for the picture of "category/task cell", its file in docs/, its PNG."""
     path, name = argument.split()
     task = Task(*path.split("/"), root)
-    cells = [cell for cell in task.read_notebook().cells if cell.get("id") == name]
-    outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    for output in outputs:
-        if image := output.get("data", {}).get("image/png"):
-            file = Path("static", f"{task.name}.{name}.png")
-            alt = output["metadata"]["image/png"]["alt"]
-            return f"![{alt}]({file.as_posix()})", root / "docs" / file, base64.b64decode(image)
-    raise TaskError(f"{path} has no cell {name} with a picture; correct the page's figure.")
+    if not (found := picture_outputs(task, name)):
+        raise TaskError(f"{path} has no cell {name} with a picture; correct the page's figure.")
+    image, alt = found[-1]["data"]["image/png"], found[-1]["metadata"]["image/png"]["alt"]
+    file = Path("static", f"{task.name}.{name}.png")
+    return f"![{alt}]({file.as_posix()})", root / "docs" / file, base64.b64decode(image)
 
 
 def filled(text: str, root: Path, folder: Path, files: dict[Path, bytes]) -> str:
