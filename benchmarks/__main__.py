@@ -74,7 +74,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"{path.name} is stored already.")
             continue
         device = setup(seed)
-        clock = Clock(None if options.own_budget else budget, module.STEPS, device)
+        points = getattr(module, "POINTS", 8)
+        clock = Clock(None if options.own_budget else budget, module.STEPS, device, points)
         module.run(clock, device)
         row = {
             "task": task.path,

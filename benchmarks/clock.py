@@ -8,8 +8,6 @@ import torch.nn.functional as F
 
 from common import count_flops, progress
 
-POINTS = 8  # evaluations along the way, the last one at the end
-
 
 def descend(optimizer, loss, rate: float | None = None) -> None:
     """Take one step down the gradient of `loss`, at this learning rate if one is given."""
@@ -41,10 +39,13 @@ class Clock:
 
     `budget` is in seconds of training; None means the recipe's own length, `steps`. The recipe
     reads `progress`, from 0 to 1, to set its learning rate: a schedule ends with the budget.
+    The metric is evaluated `points` times along the way, the last time at the end.
     """
 
-    def __init__(self, budget: float | None, steps: int, device: torch.device):
-        self.budget, self.steps, self.device = budget, steps, device
+    def __init__(
+        self, budget: float | None, steps: int, device: torch.device, points: int = 8
+    ) -> None:
+        self.budget, self.steps, self.device, self.points = budget, steps, device, points
         self.seconds, self.done, self.flops, self.curve = 0.0, 0, 0, []
 
     @property
@@ -53,15 +54,20 @@ class Clock:
         used = self.seconds / self.budget if self.budget else self.done / self.steps
         return min(1.0, used)
 
-    def run(self, step: Callable[[], object], evaluate: Callable[[], float]) -> None:
-        """Call `step()` until the budget ends; `evaluate()` does not count as training."""
-        self.flops = count_flops(lambda: self._timed(step))
+    def run(
+        self, step: Callable[[], object], evaluate: Callable[[], float], uncounted: int = 0
+    ) -> None:
+        """Call `step()` until the budget ends; `evaluate()` does not count as training.
+
+        `uncounted` are a step's FLOPs that PyTorch's counter does not see (`nn.LSTM`'s).
+        """
+        self.flops = count_flops(lambda: self._timed(step)) + uncounted
         with progress(None, "baseline", total=100) as bar:
             while self.progress < 1 or not self.curve:
                 if self.progress < 1:
                     self._timed(step)
                 bar.update(round(100 * self.progress) - bar.n)
-                if self.progress >= (len(self.curve) + 1) / POINTS or self.progress >= 1:
+                if self.progress >= (len(self.curve) + 1) / self.points or self.progress >= 1:
                     value = float(evaluate())
                     self.curve.append([round(self.seconds, 1), self.done * self.flops, value])
                     bar.write(f"{self.seconds:8.0f} s {self.done:7d} steps  {value:.4g}")

@@ -11,7 +11,8 @@ from image_generation.sample_quality import SampleQuality
 SOURCE = "https://github.com/TeaPearce/Conditional_Diffusion_MNIST"
 PUBLISHED = "none on this scale"
 STEPS = 20 * 235
-WIDTH, BATCH, TIMES, GUIDANCE, SAMPLES = 128, 256, 400, 0.5, 1000
+WIDTH, BATCH, TIMES, SAMPLES, SAMPLER_STEPS = 128, 256, 400, 1000, 36
+POINTS = 2  # each evaluation takes minutes
 
 
 def convolutions(channels, out):
@@ -66,9 +67,10 @@ class UNet(nn.Module):
 
 
 def run(clock, device):
-    """Train within the clock's budget; the metric is FD-c of 1,000 samples by 400 ancestral steps.
+    """Train within the clock's budget; the metric is FD-c of 1,000 samples by 36 DDIM steps.
 
-    Guidance takes two evaluations a step: 800 for each sample.
+    The source draws by 400 ancestral steps, which takes an hour here; 36 evaluations of the network
+    a sample are what our notebook takes. No guidance, one of the source's three choices.
     """
     data = mnist(device, quick_size=16)
     quality = SampleQuality(data)
@@ -94,14 +96,14 @@ def run(clock, device):
         for y in (torch.arange(SAMPLES, device=device) % 10).split(250):
             x = torch.randn(len(y), *data.x_train.shape[1:], device=device)
             label = F.one_hot(y, 10).float()
-            both = torch.cat([label, torch.zeros_like(label)])
-            for t in reversed(range(TIMES)):
-                time = torch.full((2 * len(y), 1), t / TIMES, device=device)
+            times = torch.linspace(TIMES - 1, 0, SAMPLER_STEPS, device=device).round().long()
+            for number, t in enumerate(times):
+                time = (t / TIMES).expand(len(y), 1)
                 with autocast(device):
-                    with_label, without = model(x.repeat(2, 1, 1, 1), time, both).float().chunk(2)
-                guess = (1 + GUIDANCE) * with_label - GUIDANCE * without
-                x = (x - beta[t] / (1 - alpha[t]).sqrt() * guess) / (1 - beta[t]).sqrt()
-                x = x + beta[t].sqrt() * torch.randn_like(x) * (t > 0)
+                    guess = model(x, time, label).float()
+                image = (x - (1 - alpha[t]).sqrt() * guess) / alpha[t].sqrt()
+                later = alpha[times[number + 1]] if number + 1 < len(times) else alpha.new_ones(())
+                x = later.sqrt() * image + (1 - later).sqrt() * guess
             images.append(x)
         model.train()
         return quality.distance(torch.cat(images))

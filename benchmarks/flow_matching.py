@@ -14,6 +14,7 @@ SOURCE = "https://github.com/atong01/conditional-flow-matching (examples/images/
 PUBLISHED = "none on this scale"
 STEPS = 10 * 469
 WIDTH, BATCH, SAMPLER_STEPS = 32, 128, 20
+POINTS = 4  # each evaluation takes minutes
 
 
 class Residual(nn.Module):

@@ -12,6 +12,7 @@ from common import autocast, cifar10, to_device
 SOURCE = "https://github.com/kuangliu/pytorch-cifar"
 PUBLISHED = "93.02 % for ResNet-18 (its README), on original CIFAR-10"
 STEPS = 200 * 391
+POINTS = 4  # each evaluation takes a minute
 
 
 class Block(nn.Module):
@@ -56,7 +57,7 @@ def run(clock, device):
     def step():
         if not order:
             order.extend(torch.randperm(len(padded), device=device).split(batch))
-        rows = order.pop()
+        rows = order.pop(0)
         down, right = torch.randint(0, 9, (2, len(rows), 1), device=device)
         x = padded[rows[:, None, None], :, (down + window)[:, :, None], (right + window)[:, None]]
         x = x.permute(0, 3, 1, 2)
