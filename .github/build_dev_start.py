@@ -18,9 +18,10 @@ KEPT = re.compile(
     r"(common|tools|tests)/.*|\w+/README\.md|\.git\w+|CONTRIBUTING\.md|LICENSE|conftest\.py"
     r"|pyproject\.toml|requirements(-dev)?\.txt"
 )
-LEFT_OUT = re.compile(  # what needs the notebooks, the workflows or the site
-    r"tests/test_(dev_start|notebooks|readme|sample_quality|site|workflows)\.py|tools/site\.py"
-    r"|tests/mutations/.*"
+LEFT_OUT = re.compile(  # what needs the notebooks and their helpers, the workflows or the site
+    r"tests/test_(benchmarks|dev_start|distributed|feature_quality|notebooks|readme)\.py"
+    r"|tests/test_(sample_quality|sentence_pairs|site|workflows)\.py"
+    r"|tools/site\.py"
 )
 MOST_BYTES = 1_000_000
 README = """# Deep Learning in N 4090 Hours: begin a task here

@@ -61,6 +61,12 @@ def test_the_branch_is_small_and_has_no_history(origin):
     assert "`image_generation/vae/vae.ipynb`" in readme
 
 
+def test_its_tests_can_be_imported(origin, tmp_path):
+    clone = tmp_path / "clone"
+    git("clone", "--quiet", "--branch", "dev_start", origin.as_uri(), str(clone), cwd=tmp_path)
+    run(sys.executable, "-m", "pytest", "--collect-only", "--quiet", cwd=clone)
+
+
 def test_building_disturbs_nothing_and_repeats(origin):
     before = git("rev-parse", "HEAD", "dev_start", cwd=origin)
     said = run(sys.executable, ".github/build_dev_start.py", cwd=origin)
