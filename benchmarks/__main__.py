@@ -3,12 +3,14 @@
     python -m benchmarks vae                 the baseline, with our full run's training seconds
     python -m benchmarks vae --budget 60     with 60 seconds of training
     python -m benchmarks vae --own-budget    with the length that its authors chose
+    python -m benchmarks vae --ours          our notebook, with a quarter of its training
     python -m benchmarks --page              write the page docs/benchmarks.md from the stored rows
 
 Ours is the notebook itself: its stored full run, which must have been made on this device, gives
-figure and seconds (run it first: DL_MODE=full python -m tools.run --save TASK). The baseline gets
-the same data, device and precision; its learning-rate schedule is fitted to the budget. Rows are
-kept in benchmarks/results; a finished one is not run again unless --again is given.
+figure and seconds (run it first: DL_MODE=full python -m tools.run --save TASK); --ours adds a
+shorter run, for the curve. The baseline gets the same data, device and precision; its learning-rate
+schedule is fitted to the budget. Rows are kept in benchmarks/results: a finished one is not run
+again unless --again is given.
 """
 
 import importlib
@@ -18,8 +20,8 @@ import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
-from tools.run import positive
-from tools.tasks import Parser, TaskError, find_tasks
+from tools.run import RunError, positive, run
+from tools.tasks import Parser, Task, TaskError, find_tasks
 
 FOLDER = Path(__file__).resolve().parent
 FILES = {path.stem: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.py")}
@@ -32,6 +34,7 @@ def parser() -> Parser:
     parser.add_argument("task", nargs="?", metavar="TASK", help=", ".join(BASELINES))
     parser.add_argument("--budget", type=positive, metavar="SECONDS", help="of training")
     parser.add_argument("--own-budget", action="store_true", help="the published length")
+    parser.add_argument("--ours", action="store_true", help="our notebook, shorter")
     parser.add_argument("--seeds", type=positive, default=1, metavar="N", help="seeds 0 to N - 1")
     parser.add_argument("--again", action="store_true", help="run what is stored already, too")
     parser.add_argument("--page", action="store_true", help="only write docs/benchmarks.md")
@@ -49,52 +52,73 @@ def main(arguments: list[str] | None = None) -> int:
     if options.task not in BASELINES:
         parser().error(f"name a task with a baseline: {', '.join(BASELINES)}")
     os.environ.setdefault("DL_MODE", "full")
+    try:
+        (task,) = find_tasks([options.task])
+        ours = task.read_results().get(os.environ["DL_MODE"])
+        if not (ours or options.budget or options.own_budget or options.ours):
+            raise TaskError(f"{task.path} has no stored full run; give --budget SECONDS.")
+        for seed in range(options.seeds):
+            kind = "ours" if options.ours else "own length" if options.own_budget else "equal time"
+            path = FOLDER / "results" / f"{task.name}.{kind.replace(' ', '_')}.{seed}.json"
+            if path.exists() and not options.again:
+                print(f"{path.name} is stored already.")
+                continue
+            if options.ours:
+                row = our_row(task, seed)
+            else:
+                seconds = options.budget or (ours and ours["train_seconds"])
+                row = baseline_row(task, seed, None if options.own_budget else seconds)
+            path.parent.mkdir(exist_ok=True)
+            date = datetime.now(timezone.utc).date().isoformat()
+            row = {"task": task.path, "kind": kind, "seed": seed, **row, "date": date}
+            path.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+            print(f"{path.name}: {row['value']:.4g} after {row['seconds']:.0f} s of training")
+    except (TaskError, RunError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def our_row(task: Task, seed: int) -> dict:
+    """Run our notebook with a quarter of its training, and return what it recorded."""
+    module = importlib.import_module(f"benchmarks.{task.name}")
+    settings = module.SHORTER | {"seed": seed}
+    recorded, _ = run(task, os.environ["DL_MODE"], settings=settings)
+    figure = getattr(module, "FIGURE", None)
+    value = recorded["extra"][figure] if figure else recorded["value"]
+    seconds, flops = recorded["train_seconds"], recorded["flops"]["training"]
+    return {
+        "value": value,
+        "seconds": seconds,
+        "flops": flops,
+        "settings": settings,
+        "curve": [[seconds, flops, value]],
+        "device": recorded["device"],
+        "precision": recorded["precision"],
+    }
+
+
+def baseline_row(task: Task, seed: int, budget: float | None) -> dict:
+    """Train the baseline for `budget` seconds, or its own length, and return its row."""
     from benchmarks.clock import Clock
     from common import setup
     from common.device import precision
     from common.record import device_name
 
-    try:
-        (task,) = find_tasks([options.task])
-        ours = task.read_results().get(os.environ["DL_MODE"])
-    except TaskError as error:
-        print(error, file=sys.stderr)
-        return 2
-    module = importlib.import_module(f"benchmarks.{options.task}")
-    budget = options.budget
-    if not budget and not options.own_budget:
-        if not ours:
-            print(f"{task.path} has no stored full run; give --budget SECONDS.", file=sys.stderr)
-            return 2
-        budget = ours["train_seconds"]
-    kind = "own length" if options.own_budget else "equal time"
-    for seed in range(options.seeds):
-        path = FOLDER / "results" / f"{options.task}.{kind.replace(' ', '_')}.{seed}.json"
-        if path.exists() and not options.again:
-            print(f"{path.name} is stored already.")
-            continue
-        device = setup(seed)
-        points = getattr(module, "POINTS", 8)
-        clock = Clock(None if options.own_budget else budget, module.STEPS, device, points)
-        module.run(clock, device)
-        row = {
-            "task": task.path,
-            "kind": kind,
-            "seed": seed,
-            "value": clock.curve[-1][2],
-            "seconds": round(clock.seconds, 1),
-            "steps": clock.done,
-            "own_steps": module.STEPS,
-            "flops": clock.done * clock.flops,
-            "curve": clock.curve,
-            "device": device_name(device),
-            "precision": precision(device),
-            "date": datetime.now(timezone.utc).date().isoformat(),
-        }
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
-        print(f"{path.name}: {row['value']:.4g} after {row['seconds']:.0f} s, {row['steps']} steps")
-    return 0
+    module = importlib.import_module(f"benchmarks.{task.name}")
+    device = setup(seed)
+    clock = Clock(budget, module.STEPS, device, getattr(module, "POINTS", 8))
+    module.run(clock, device)
+    return {
+        "value": clock.curve[-1][2],
+        "seconds": round(clock.seconds, 1),
+        "flops": clock.done * clock.flops,
+        "steps": clock.done,
+        "own_steps": module.STEPS,
+        "curve": clock.curve,
+        "device": device_name(device),
+        "precision": precision(device),
+    }
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from common import shakespeare
 SOURCE = "https://github.com/karpathy/char-rnn"
 PUBLISHED = "none on this text"
 STEPS = 50 * 400
+SHORTER = {"steps": 500}  # our notebook at a quarter of its training
 CONTEXT = 256  # of the test windows, as in the notebook
 
 

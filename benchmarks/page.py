@@ -4,91 +4,121 @@ import importlib
 import json
 from pathlib import Path
 
-import matplotlib.pyplot as plt
-
 from tools.stamp import duration
-from tools.tasks import ROOT, find_tasks, write_text
+from tools.tasks import ROOT, Task, find_tasks, write_text
 
 FOLDER = Path(__file__).resolve().parent
 PICTURES = ROOT / "docs" / "static" / "benchmarks"
-HEAD = """# Benchmarks
-
-Given the time that a notebook here trains, what would the recipe that a learner otherwise picks
-have reached? Each baseline is a widely used recipe, written anew from its published settings, and
-gets the same data, the same device, the same precision and our training seconds; its learning-rate
-schedule is fitted to them. Where a baseline ran for its own length too, the table says so.
-
-"""
+KINDS = {"equal time": "-", "own length": ":"}
 
 
-def rows(task: str) -> list[dict]:
+def rows(name: str) -> list[dict]:
     """Return the stored rows of a task, by kind and seed."""
-    found = sorted((FOLDER / "results").glob(f"{task}.*.json"))
+    found = sorted((FOLDER / "results").glob(f"{name}.*.json"))
     return [json.loads(path.read_text(encoding="utf-8")) for path in found]
 
 
-def summary(values: list[float]) -> str:
-    """Return one figure, or the mean of several seeds with their range."""
-    mean = sum(values) / len(values)
+def measured() -> list[tuple[Task, object, dict, list[dict]]]:
+    """Return (task, baseline's module, our full run, the baseline's rows) of each measured task."""
+    found = []
+    for name in sorted({path.name.split(".")[0] for path in (FOLDER / "results").glob("*.json")}):
+        (task,) = find_tasks([name])
+        module, ours = importlib.import_module(f"benchmarks.{name}"), task.read_results()["full"]
+        if figure := getattr(module, "FIGURE", None):  # one of the notebook's further figures
+            ours = {**ours, "metric": figure, "value": ours["extra"][figure]}
+        found.append((task, module, ours, rows(name)))
+    return found
+
+
+def summary(stored: list[dict], kind: str) -> str:
+    """Return the figure of one kind of run, or the mean of several seeds with their range."""
+    values = [row["value"] for row in stored if row["kind"] == kind]
+    if not values:
+        return ""
     spread = f" ({min(values):.4g} to {max(values):.4g})" if len(values) > 1 else ""
-    return f"{mean:.4g}{spread}"
+    return f"{sum(values) / len(values):.4g}{spread}"
 
 
-def draw(name: str, ours: dict, stored: list[dict], path: Path) -> None:
-    """Draw the metric over training seconds: the baseline's curves, and our result."""
-    figure, axes = plt.subplots(figsize=(5.5, 3), constrained_layout=True)
-    for row in stored:
-        seconds, _, values = zip(*row["curve"], strict=True)
-        style = "-" if row["kind"] == "equal time" else ":"
-        axes.plot(seconds, values, style, color="#D55E00", label=f"baseline, {row['kind']}")
-    axes.plot(ours["train_seconds"], ours["value"], "o", color="#0072B2", label="ours")
-    axes.axhline(ours["value"], color="#0072B2", lw=0.8, ls="--")
-    axes.set(xlabel="training seconds", ylabel=f"{ours['metric']}, {ours['unit']}", title=name)
-    axes.grid(alpha=0.3)
-    labels = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
-    axes.legend(labels.values(), labels.keys(), frameon=False)
+def table(up: str = "") -> str:
+    """Return the table of all benchmarks; links begin with `up`."""
+    lines = [
+        "| Task | Metric | Ours | Baseline, equal time | Baseline, published | Training time |",
+        "|---|---|--:|--:|---|--:|",
+    ]
+    for task, module, ours, stored in measured():
+        own = summary(stored, "own length")
+        better = "higher" if ours["higher_is_better"] else "lower"
+        cells = [
+            f"[{task.facts()['title']}]({up}{task.path}/{task.name}.ipynb)",
+            f"{ours['metric']}, {ours['unit']} ({better} is better)",
+            f"{ours['value']:.4g}",
+            summary(stored, "equal time"),
+            module.PUBLISHED + (f"; here {own} at its own length" if own else ""),
+            duration(ours["train_seconds"]),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def draw(title: str, ours: dict, stored: list[dict], path: Path) -> None:
+    """Draw the metric over training seconds and over FLOPs: the baseline's curves, our result."""
+    import matplotlib.pyplot as plt
+
+    shorter = [row for row in stored if row["kind"] == "ours"]
+    stored = [row for row in stored if row["kind"] != "ours"]
+    figure, panels = plt.subplots(1, 2, figsize=(8, 3), sharey=True, layout="constrained")
+    ends = (ours["train_seconds"], ours["flops"]["training"])
+    for column, (axes, end) in enumerate(zip(panels, ends, strict=True)):
+        for row in stored:
+            points = [(point[column], point[2]) for point in row["curve"]]
+            label = f"baseline, {row['kind']}" if row["seed"] == 0 else None
+            style = KINDS[row["kind"]] + "o"
+            axes.plot(*zip(*points, strict=True), style, color="#D55E00", ms=4, label=label)
+        points = [(row["curve"][0][column], row["value"]) for row in shorter]
+        points.append((end, ours["value"]))
+        axes.plot(*zip(*points, strict=True), "-s", color="#0072B2", ms=4, label="ours")
+        axes.axhline(ours["value"], color="#0072B2", lw=0.8, ls="--")
+        axes.set_xlim(left=0)
+        axes.grid(alpha=0.3)
+    if ours["metric"] == "FD-c":
+        axes.set_yscale("log")
+    panels[0].set(xlabel="training seconds", ylabel=f"{ours['metric']}, {ours['unit']}")
+    panels[1].set(xlabel="training FLOPs")
+    panels[0].legend(frameon=False)
+    figure.suptitle(title)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100, metadata={"Software": None})
+    figure.savefig(path, dpi=80, metadata={"Software": None})
     plt.close(figure)
+
+
+def sections() -> str:
+    """Return what the page says of each task."""
+    parts = []
+    for task, module, ours, stored in measured():
+        title, row = task.facts()["title"], next(row for row in stored if row["kind"] != "ours")
+        cost = f"{row['flops']:.2g} FLOPs in {duration(row['seconds'])}"
+        our_cost = f"{ours['flops']['training']:.2g} FLOPs in {duration(ours['train_seconds'])}"
+        alt = f"{title}: {ours['metric']} over training time and over FLOPs, baseline and ours"
+        parts.append(
+            f"## {title}\n\n"
+            f"Baseline: {module.__doc__.strip()} Source: <{module.SOURCE.split(' ')[0]}>.\n\n"
+            f"![{alt}](static/benchmarks/{task.name}.png)\n\n"
+            f"The baseline took {row['steps']:,} of its own {row['own_steps']:,} steps, {cost}; "
+            f"ours cost {our_cost}. {getattr(module, 'REMARK', '')}\n\n"
+            f"`python -m benchmarks {task.name}`, {row['device']}, {row['precision']}, "
+            f"data: {ours['data']}, {row['date']}; ours: {ours['device']}, {ours['date']}.\n"
+        )
+    return "\n".join(parts)
+
+
+def text() -> str:
+    """Return the page: its head, which is written by hand, the table and the sections."""
+    head = (FOLDER / "page.md").read_text(encoding="utf-8")
+    return f"{head}\n{table('../')}\n\n{sections()}"
 
 
 def write() -> None:
     """Write the page and its figures."""
-    table = [
-        "| Task | Metric | Ours | Baseline, equal time | Its own length | Published | Device |",
-        "|---|---|--:|--:|--:|---|---|",
-    ]
-    sections = []
-    for name in sorted({path.name.split(".")[0] for path in (FOLDER / "results").glob("*.json")}):
-        (task,), stored = find_tasks([name]), rows(name)
-        ours = task.read_results().get("full")
-        module = importlib.import_module(f"benchmarks.{name}")
-        if not ours:
-            continue
-        if figure := getattr(module, "FIGURE", None):  # one of the notebook's further figures
-            ours = {**ours, "metric": figure, "value": ours["extra"][figure]}
-        title = task.facts().get("title", name)
-        by_kind = {
-            kind: [row["value"] for row in stored if row["kind"] == kind]
-            for kind in ("equal time", "own length")
-        }
-        equal = summary(by_kind["equal time"]) if by_kind["equal time"] else "not run"
-        own = summary(by_kind["own length"]) if by_kind["own length"] else "not run"
-        better = "higher" if ours["higher_is_better"] else "lower"
-        metric = f"{ours['metric']}, {ours['unit']} ({better} is better)"
-        cells = [f"[{title}](../{task.path}/{name}.ipynb)", metric, f"{ours['value']:.4g}", equal]
-        table.append("| " + " | ".join([*cells, own, module.PUBLISHED, ours["device"]]) + " |")
-        row = stored[0]
-        draw(title, ours, stored, PICTURES / f"{name}.png")
-        source = module.SOURCE.split(" ")[0]
-        cost = f"{row['flops']:.2g} FLOPs in {duration(row['seconds'])}"
-        our_cost = f"{ours['flops']['training']:.2g} FLOPs in {duration(ours['train_seconds'])}"
-        alt = f"{title}: {ours['metric']} of the baseline over training seconds, and ours"
-        sections.append(
-            f"## {title}\n\n{module.__doc__.strip()} Source: <{source}>. "
-            f"It took {row['steps']:,} of its own {row['own_steps']:,} steps: {cost}; "
-            f"ours: {our_cost}. Run by `python -m benchmarks {name}` on {row['device']} "
-            f"in {row['precision']}, {row['date']}.\n\n"
-            f"![{alt}](static/benchmarks/{name}.png)\n"
-        )
-    write_text(ROOT / "docs" / "benchmarks.md", HEAD + "\n".join([*table, "", *sections]))
+    for task, _, ours, stored in measured():
+        draw(task.facts()["title"], ours, stored, PICTURES / f"{task.name}.png")
+    write_text(ROOT / "docs" / "benchmarks.md", text())

@@ -1,15 +1,20 @@
 """Every baseline of the benchmarks trains and is measured, here for two steps of small sizes."""
 
 import importlib
+import json
 import math
 
 import pytest
 import torch
 from torch import nn
 
+from benchmarks import __main__ as benchmarks
+from benchmarks import page
 from benchmarks.__main__ import BASELINES
 from benchmarks.clock import Clock, nats_per_character
 from common import setup
+from tools.run import with_settings
+from tools.tasks import ROOT, find_tasks
 
 
 def small_network():
@@ -58,3 +63,39 @@ def test_each_character_is_scored_once():
 
     assert nats_per_character(text, 4, logits_of) == pytest.approx(math.log(5))
     assert sum(rows * columns for rows, columns in seen) == 22
+
+
+def test_a_row_is_stored_and_not_run_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(benchmarks, "FOLDER", tmp_path)
+    monkeypatch.setenv("DL_MODE", "quick")
+    assert benchmarks.main(["char_rnn", "--budget", "1"]) == 0
+    (path,) = (tmp_path / "results").iterdir()
+    row = json.loads(path.read_text())
+    assert row["kind"] == "equal time" and row["value"] == row["curve"][-1][2]
+    assert 1 <= row["seconds"] < 10 and 0 < row["steps"] < row["own_steps"]
+    before = path.stat().st_mtime_ns
+    assert benchmarks.main(["char_rnn", "--budget", "1"]) == 0
+    assert "stored already" in capsys.readouterr().out and path.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_our_shorter_run_changes_a_setting_of_the_notebook(name):
+    (task,) = find_tasks([name])
+    with_settings(task.read_notebook(), importlib.import_module(f"benchmarks.{name}").SHORTER)
+
+
+def test_our_shorter_run_is_read_from_its_record(monkeypatch):
+    run = {"value": 60.0, "extra": {"kNN accuracy": 50.0}, "train_seconds": 9.0, "device": "a CPU"}
+    run |= {"flops": {"training": 1e9}, "precision": "bf16"}
+    asked = []
+    monkeypatch.setattr(benchmarks, "run", lambda *a, **b: asked.append(b) or (run, ""))
+    monkeypatch.setenv("DL_MODE", "full")
+    row = benchmarks.our_row(find_tasks(["simclr"])[0], seed=3)
+    assert row["value"] == 50.0 and row["curve"] == [[9.0, 1e9, 50.0]]
+    assert asked[0]["settings"] == {"epochs": 5, "seed": 3}
+
+
+def test_the_page_shows_the_stored_rows():
+    assert (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8") == page.text()
+    for task, *_ in page.measured():
+        assert (page.PICTURES / f"{task.name}.png").exists()

@@ -4,7 +4,8 @@
     python -m tools.readme --check    change nothing; exit status 1 if something is out of date
 
 The places are marked: <!-- tasks --> ... <!-- /tasks -->, likewise `path`, `picture`, `compare`,
-`figure` and `mutations`. <!-- figure: image_generation/vae code-9 --> shows a cell's last picture.
+`figure`, `mutations` and `benchmarks`. <!-- figure: image_generation/vae code-9 --> shows the last
+picture of a cell.
 A comparison names its columns, <!-- compare: FD-c | density -->: its rows are the tasks whose
 stored run has the first of them, as the metric or in `extra` of record(...).
 """
@@ -12,6 +13,7 @@ stored run has the first of them, as the metric or in `extra` of record(...).
 import base64
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 
 from tools.stamp import compute, duration
@@ -162,6 +164,8 @@ def filled(text: str, root: Path, folder: Path, files: dict[Path, bytes]) -> str
             new = comparison(argument, root)
         elif name == "mutations":
             new = mutation_table(root)
+        elif name == "benchmarks":
+            new = import_module("benchmarks.page").table()
         elif name == "figure":
             new, file, image = figure(argument, root)
             files[file] = image
