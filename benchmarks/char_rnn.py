@@ -11,6 +11,10 @@ SOURCE = "https://github.com/karpathy/char-rnn"
 PUBLISHED = "none on this text"
 STEPS = 50 * 400
 SHORTER = {"steps": 500}  # our notebook at a quarter of its training
+REMARK = (
+    "In our time it trains for twice its own length and overfits: after an eighth of the time its "
+    "loss is 1.60, the lowest. Who trains it should keep the state with the lowest validation loss."
+)
 CONTEXT = 256  # of the test windows, as in the notebook
 
 

@@ -39,6 +39,11 @@ def summary(stored: list[dict], kind: str) -> str:
     return f"{sum(values) / len(values):.4g}{spread}"
 
 
+def in_words(run: dict) -> str:
+    """Return the name of a run's metric with its unit, if it has one."""
+    return ", ".join(filter(None, [run["metric"], run["unit"]]))
+
+
 def table(up: str = "") -> str:
     """Return the table of all benchmarks; links begin with `up`."""
     lines = [
@@ -50,7 +55,7 @@ def table(up: str = "") -> str:
         better = "higher" if ours["higher_is_better"] else "lower"
         cells = [
             f"[{task.facts()['title']}]({up}{task.path}/{task.name}.ipynb)",
-            f"{ours['metric']}, {ours['unit']} ({better} is better)",
+            f"{in_words(ours)} ({better} is better)",
             f"{ours['value']:.4g}",
             summary(stored, "equal time"),
             module.PUBLISHED + (f"; here {own} at its own length" if own else ""),
@@ -82,7 +87,7 @@ def draw(title: str, ours: dict, stored: list[dict], path: Path) -> None:
         axes.grid(alpha=0.3)
     if ours["metric"] == "FD-c":
         axes.set_yscale("log")
-    panels[0].set(xlabel="training seconds", ylabel=f"{ours['metric']}, {ours['unit']}")
+    panels[0].set(xlabel="training seconds", ylabel=in_words(ours).replace(", ", ",\n"))
     panels[1].set(xlabel="training FLOPs")
     panels[0].legend(frameon=False)
     figure.suptitle(title)
