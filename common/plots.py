@@ -68,7 +68,7 @@ def show_images(
     columns: int = 10,
     title: str = "",
     rows: list[str] | None = None,
-    labels: list[str] | None = None,
+    labels: list | None = None,
     alt: str = "",
     zoom: float = 1.5,
 ) -> None:
@@ -92,7 +92,8 @@ def show_images(
     axes.set_yticks([step_y * (row + 0.5) for row in range(len(rows or []))], rows)
     axes.set_xticks([step_x * (column + 0.5) for column in range(len(labels or []))], labels)
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
-    longest = max((len(line) for label in labels or [] for line in label.split("\n")), default=1)
+    lines = [line for label in labels or [] for line in str(label).split("\n")]
+    longest = max([1, *map(len, lines)])
     column = 72 * step_x * zoom / 96  # in points; a letter is 0.58 times as wide as high
     axes.tick_params(axis="x", labelsize=min(10, 0.95 * column / (0.58 * longest)))
     axes.set_title(title)

@@ -403,7 +403,7 @@ def test_figures_are_shown_once_with_a_description(monkeypatch, capsys):
 
     monkeypatch.setattr(plots, "display", display)
     images = torch.rand(4, 1, 8, 8)
-    common.show_images(images, 2, rows=["one", "two"], labels=["a", "b"], alt="squares of noise")
+    common.show_images(images, 2, rows=["one", "two"], labels=[3, "b\nc"], alt="squares of noise")
     common.plot_curves({"a": [3, 2], "b": ([1, 3], [3.0, 2.5])}, "epoch", "loss", lines={"c": 1.0})
     common.show_images(images[:0], title="Mistakes")
     assert "Mistakes: none." in capsys.readouterr().out and len(shown) == 2
