@@ -1,25 +1,30 @@
 """What would the recipe that a learner otherwise picks have reached in our training time?
 
-    python -m benchmarks vae                 the baseline, with our full run's training seconds
-    python -m benchmarks vae --budget 60     with 60 seconds of training
-    python -m benchmarks vae --own-budget    with the length that its authors chose
+    python -m benchmarks vae                 ours, then the baseline with our training seconds
+    python -m benchmarks vae --budget 60     the baseline with 60 seconds of training
+    python -m benchmarks vae --own-budget    the baseline with the length that its authors chose
     python -m benchmarks vae --ours          our notebook, with a quarter of its training
     python -m benchmarks --page              write the page docs/benchmarks.md from the stored rows
 
-Ours is the notebook itself: its stored full run, which must have been made on this device, gives
-figure and seconds (run it first: DL_MODE=full python -m tools.run --save TASK); --ours adds a
-shorter run, for the curve. The baseline gets the same data, device and precision; its learning-rate
-schedule is fitted to the budget. Rows are kept in benchmarks/results: a finished one is not run
-again unless --again is given.
+Ours is the notebook itself: its stored full run gives figure and seconds. Where that was made on
+another device, ours is run here first. --ours adds a shorter run, for the curve. The baseline gets
+the same data, device and precision; its learning-rate schedule is fitted to the budget. Rows are
+kept in benchmarks/results: a finished one is not run again unless --again is given.
 """
 
+import argparse
 import importlib
 import json
 import os
 import sys
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
+from benchmarks.clock import Clock
+from common import setup
+from common.device import pick_device, precision
+from common.record import device_name
 from tools.run import RunError, positive, run
 from tools.tasks import Parser, Task, TaskError, find_tasks
 
@@ -54,37 +59,48 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("DL_MODE", "full")
     try:
         (task,) = find_tasks([options.task])
-        ours = task.read_results().get(os.environ["DL_MODE"])
-        if not (ours or options.budget or options.own_budget or options.ours):
-            raise TaskError(f"{task.path} has no stored full run; give --budget SECONDS.")
+        kind, measure, settings = plan(task, options)
         for seed in range(options.seeds):
-            kind = "ours" if options.ours else "own length" if options.own_budget else "equal time"
-            path = FOLDER / "results" / f"{task.name}.{kind.replace(' ', '_')}.{seed}.json"
-            if path.exists() and not options.again:
-                print(f"{path.name} is stored already.")
-                continue
-            if options.ours:
-                row = our_row(task, seed)
-            else:
-                seconds = options.budget or (ours and ours["train_seconds"])
-                row = baseline_row(task, seed, None if options.own_budget else seconds)
-            path.parent.mkdir(exist_ok=True)
-            date = datetime.now(timezone.utc).date().isoformat()
-            row = {"task": task.path, "kind": kind, "seed": seed, **row, "date": date}
-            path.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
-            print(f"{path.name}: {row['value']:.4g} after {row['seconds']:.0f} s of training")
+            stored(task, kind, seed, measure, settings, options.again)
     except (TaskError, RunError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0
 
 
-def our_row(task: Task, seed: int) -> dict:
-    """Run our notebook with a quarter of its training, and return what it recorded."""
-    module = importlib.import_module(f"benchmarks.{task.name}")
-    settings = module.SHORTER | {"seed": seed}
+def plan(task: Task, options: argparse.Namespace) -> tuple[str, Callable, object]:
+    """Return the kind of row that is asked for, the function that measures it and its argument."""
+    if options.ours:
+        return "ours", our_row, importlib.import_module(f"benchmarks.{task.name}").SHORTER
+    if options.own_budget:
+        return "own length", baseline_row, None
+    if options.budget:
+        return f"{options.budget} s", baseline_row, options.budget
+    ours = task.read_results().get(os.environ["DL_MODE"])
+    if not ours or ours["device"] != device_name(pick_device()):
+        ours = stored(task, "ours in full", 0, our_row, {}, again=False)
+    return "equal time", baseline_row, ours.get("train_seconds") or ours["seconds"]
+
+
+def stored(task: Task, kind: str, seed: int, measure: Callable, argument, again: bool) -> dict:
+    """Return the stored row of this run; if there is none, or `again`, measure and store it."""
+    path = FOLDER / "results" / f"{task.name}.{kind.replace(' ', '_')}.{seed}.json"
+    if path.exists() and not again:
+        print(f"{path.name} is stored already.")
+        return json.loads(path.read_text(encoding="utf-8"))
+    date = datetime.now(timezone.utc).date().isoformat()
+    row = {"task": task.path, "kind": kind, "seed": seed, **measure(task, seed, argument)}
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(row | {"date": date}, indent=1) + "\n", encoding="utf-8")
+    print(f"{path.name}: {row['value']:.4g} after {row['seconds']:.0f} s of training")
+    return row
+
+
+def our_row(task: Task, seed: int, settings: dict) -> dict:
+    """Run our notebook with these settings, and return what it recorded."""
+    settings = settings | {"seed": seed}
     recorded, _ = run(task, os.environ["DL_MODE"], settings=settings)
-    figure = getattr(module, "FIGURE", None)
+    figure = getattr(importlib.import_module(f"benchmarks.{task.name}"), "FIGURE", None)
     value = recorded["extra"][figure] if figure else recorded["value"]
     seconds, flops = recorded["train_seconds"], recorded["flops"]["training"]
     return {
@@ -100,11 +116,6 @@ def our_row(task: Task, seed: int) -> dict:
 
 def baseline_row(task: Task, seed: int, budget: float | None) -> dict:
     """Train the baseline for `budget` seconds, or its own length, and return its row."""
-    from benchmarks.clock import Clock
-    from common import setup
-    from common.device import precision
-    from common.record import device_name
-
     module = importlib.import_module(f"benchmarks.{task.name}")
     device = setup(seed)
     clock = Clock(budget, module.STEPS, device, getattr(module, "POINTS", 8))

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from tools.stamp import duration
-from tools.tasks import ROOT, Task, find_tasks, write_text
+from tools.tasks import ROOT, Task, learning_path, write_text
 
 FOLDER = Path(__file__).resolve().parent
 PICTURES = ROOT / "docs" / "static" / "benchmarks"
@@ -13,20 +13,29 @@ KINDS = {"equal time": "-", "own length": ":"}
 
 
 def rows(name: str) -> list[dict]:
-    """Return the stored rows of a task, by kind and seed."""
+    """Return the stored rows of a task by kind and seed, or none where no baseline has one."""
     found = sorted((FOLDER / "results").glob(f"{name}.*.json"))
-    return [json.loads(path.read_text(encoding="utf-8")) for path in found]
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in found]
+    return found if baselines(found) else []
+
+
+def baselines(stored: list[dict]) -> list[dict]:
+    """Return the rows that are not ours."""
+    return [row for row in stored if not row["kind"].startswith("ours")]
 
 
 def measured() -> list[tuple[Task, object, dict, list[dict]]]:
     """Return (task, baseline's module, our full run, the baseline's rows) of each measured task."""
     found = []
-    for name in sorted({path.name.split(".")[0] for path in (FOLDER / "results").glob("*.json")}):
-        (task,) = find_tasks([name])
-        module, ours = importlib.import_module(f"benchmarks.{name}"), task.read_results()["full"]
-        if figure := getattr(module, "FIGURE", None):  # one of the notebook's further figures
-            ours = {**ours, "metric": figure, "value": ours["extra"][figure]}
-        found.append((task, module, ours, rows(name)))
+    for task in (task for strand in learning_path().values() for task in strand):
+        if stored := rows(task.name):
+            module, ours = (
+                importlib.import_module(f"benchmarks.{task.name}"),
+                task.read_results()["full"],
+            )
+            if figure := getattr(module, "FIGURE", None):  # one of the notebook's further figures
+                ours = {**ours, "metric": figure, "value": ours["extra"][figure]}
+            found.append((task, module, ours, stored))
     return found
 
 
@@ -35,8 +44,13 @@ def summary(stored: list[dict], kind: str) -> str:
     values = [row["value"] for row in stored if row["kind"] == kind]
     if not values:
         return ""
-    spread = f" ({min(values):.4g} to {max(values):.4g})" if len(values) > 1 else ""
-    return f"{sum(values) / len(values):.4g}{spread}"
+    spread = f" ({min(values):#.4g} to {max(values):#.4g})" if len(values) > 1 else ""
+    return f"{sum(values) / len(values):#.4g}{spread}"
+
+
+def in_short(flops: int) -> str:
+    """Return a number of FLOPs with two digits, such as 1.4e14."""
+    return f"{flops:.1e}".replace("e+", "e")
 
 
 def in_words(run: dict) -> str:
@@ -56,7 +70,7 @@ def table(up: str = "") -> str:
         cells = [
             f"[{task.facts()['title']}]({up}{task.path}/{task.name}.ipynb)",
             f"{in_words(ours)} ({better} is better)",
-            f"{ours['value']:.4g}",
+            f"{ours['value']:#.4g}",
             summary(stored, "equal time"),
             module.PUBLISHED + (f"; here {own} at its own length" if own else ""),
             duration(ours["train_seconds"]),
@@ -69,15 +83,15 @@ def draw(title: str, ours: dict, stored: list[dict], path: Path) -> None:
     """Draw the metric over training seconds and over FLOPs: the baseline's curves, our result."""
     import matplotlib.pyplot as plt
 
-    shorter = [row for row in stored if row["kind"] == "ours"]
-    stored = [row for row in stored if row["kind"] != "ours"]
+    shorter = [row for row in stored if row["kind"].startswith("ours")]
+    stored = baselines(stored)
     figure, panels = plt.subplots(1, 2, figsize=(8, 3), sharey=True, layout="constrained")
     ends = (ours["train_seconds"], ours["flops"]["training"])
     for column, (axes, end) in enumerate(zip(panels, ends, strict=True)):
         for row in stored:
             points = [(point[column], point[2]) for point in row["curve"]]
             label = f"baseline, {row['kind']}" if row["seed"] == 0 else None
-            style = KINDS[row["kind"]] + "o"
+            style = KINDS.get(row["kind"], "--") + "o"
             axes.plot(*zip(*points, strict=True), style, color="#D55E00", ms=4, label=label)
         points = [(row["curve"][0][column], row["value"]) for row in shorter]
         points.append((end, ours["value"]))
@@ -100,16 +114,16 @@ def sections() -> str:
     """Return what the page says of each task."""
     parts = []
     for task, module, ours, stored in measured():
-        title, row = task.facts()["title"], next(row for row in stored if row["kind"] != "ours")
-        cost = f"{row['flops']:.2g} FLOPs in {duration(row['seconds'])}"
-        our_cost = f"{ours['flops']['training']:.2g} FLOPs in {duration(ours['train_seconds'])}"
+        title, row = task.facts()["title"], baselines(stored)[0]
         alt = f"{title}: {ours['metric']} over training time and over FLOPs, baseline and ours"
         parts.append(
             f"## {title}\n\n"
             f"Baseline: {module.__doc__.strip()} Source: <{module.SOURCE.split(' ')[0]}>.\n\n"
             f"![{alt}](static/benchmarks/{task.name}.png)\n\n"
-            f"The baseline took {row['steps']:,} of its own {row['own_steps']:,} steps, {cost}; "
-            f"ours cost {our_cost}. {getattr(module, 'REMARK', '')}\n\n"
+            f"In {duration(row['seconds'])}, the baseline took {row['steps']:,} steps (its authors "
+            f"take {row['own_steps']:,}) at {in_short(row['flops'])} FLOPs; ours cost "
+            f"{in_short(ours['flops']['training'])}. {getattr(module, 'REMARK', '')}".strip()
+            + "\n\n"
             f"`python -m benchmarks {task.name}`, {row['device']}, {row['precision']}, "
             f"data: {ours['data']}, {row['date']}; ours: {ours['device']}, {ours['date']}.\n"
         )

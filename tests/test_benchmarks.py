@@ -71,7 +71,7 @@ def test_a_row_is_stored_and_not_run_again(tmp_path, monkeypatch, capsys):
     assert benchmarks.main(["char_rnn", "--budget", "1"]) == 0
     (path,) = (tmp_path / "results").iterdir()
     row = json.loads(path.read_text())
-    assert row["kind"] == "equal time" and row["value"] == row["curve"][-1][2]
+    assert row["kind"] == "1 s" and row["value"] == row["curve"][-1][2]
     assert 1 <= row["seconds"] < 10 and 0 < row["steps"] < row["own_steps"]
     before = path.stat().st_mtime_ns
     assert benchmarks.main(["char_rnn", "--budget", "1"]) == 0
@@ -90,9 +90,26 @@ def test_our_shorter_run_is_read_from_its_record(monkeypatch):
     asked = []
     monkeypatch.setattr(benchmarks, "run", lambda *a, **b: asked.append(b) or (run, ""))
     monkeypatch.setenv("DL_MODE", "full")
-    row = benchmarks.our_row(find_tasks(["simclr"])[0], seed=3)
+    row = benchmarks.our_row(find_tasks(["simclr"])[0], 3, {"epochs": 5})
     assert row["value"] == 50.0 and row["curve"] == [[9.0, 1e9, 50.0]]
     assert asked[0]["settings"] == {"epochs": 5, "seed": 3}
+
+
+def test_ours_is_run_first_where_it_was_stored_on_another_device(tmp_path, monkeypatch):
+    asked = []
+
+    def measure(task, seed, argument):
+        asked.append(argument)
+        return {"value": 1.0, "seconds": 7.0}
+
+    monkeypatch.setenv("DL_MODE", "full")
+    monkeypatch.setattr(benchmarks, "FOLDER", tmp_path)
+    monkeypatch.setattr(benchmarks, "our_row", measure)
+    monkeypatch.setattr(benchmarks, "baseline_row", measure)
+    monkeypatch.setattr(benchmarks, "device_name", lambda device: "another")
+    assert benchmarks.main(["gan", "--seeds", "2"]) == 0 and asked == [{}, 7.0, 7.0]
+    names = ["gan.equal_time.0.json", "gan.equal_time.1.json", "gan.ours_in_full.0.json"]
+    assert sorted(path.name for path in (tmp_path / "results").iterdir()) == names
 
 
 def test_the_page_shows_the_stored_rows():
