@@ -101,6 +101,8 @@ def draw(title: str, ours: dict, stored: list[dict], path: Path) -> None:
         axes.grid(alpha=0.3)
     if ours["metric"] == "FD-c":
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("")
     panels[0].set(xlabel="training seconds", ylabel=in_words(ours).replace(", ", ",\n"))
     panels[1].set(xlabel="training FLOPs")
     panels[0].legend(frameon=False)
