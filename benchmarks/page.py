@@ -82,6 +82,7 @@ def table(up: str = "") -> str:
 def draw(title: str, ours: dict, stored: list[dict], path: Path) -> None:
     """Draw the metric over training seconds and over FLOPs: the baseline's curves, our result."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     shorter = [row for row in stored if row["kind"].startswith("ours")]
     stored = baselines(stored)
@@ -101,6 +102,7 @@ def draw(title: str, ours: dict, stored: list[dict], path: Path) -> None:
         axes.grid(alpha=0.3)
     if ours["metric"] == "FD-c":
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("")
     panels[0].set(xlabel="training seconds", ylabel=in_words(ours).replace(", ", ",\n"))
