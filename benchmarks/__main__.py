@@ -77,9 +77,10 @@ def plan(task: Task, options: argparse.Namespace) -> tuple[str, Callable, object
     if options.budget:
         return f"{options.budget} s", baseline_row, options.budget
     ours = task.read_results().get(os.environ["DL_MODE"])
-    if not ours or ours["device"] != device_name(pick_device()):
-        ours = stored(task, "ours in full", 0, our_row, {}, again=False)
-    return "equal time", baseline_row, ours.get("train_seconds") or ours["seconds"]
+    if ours and ours["device"] == device_name(pick_device()):
+        return "equal time", baseline_row, ours["train_seconds"]
+    row = stored(task, "ours in full", 0, our_row, {}, again=False)
+    return "equal time", baseline_row, row["seconds"]
 
 
 def stored(task: Task, kind: str, seed: int, measure: Callable, argument, again: bool) -> dict:

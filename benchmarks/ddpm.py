@@ -16,7 +16,7 @@ WIDTH, BATCH, TIMES, SAMPLES, SAMPLER_STEPS = 128, 256, 400, 1000, 36
 POINTS = 2  # each evaluation takes minutes
 REMARK = (
     "Its samples are drawn in 36 steps of DDIM: its authors' 400 would take eleven times as long. "
-    "Each point is measured on 1,000 samples; 1,000 real images have an FD-c of 0.27 to 0.64."
+    "Each of its points has 1,000 samples; 1,000 real images have an FD-c of 0.27 to 0.64."
 )
 
 
