@@ -17,7 +17,9 @@ os.environ.update(
     DL_DATA=str(Path(FOLDER.name, "data")),
     DL_RECORD=os.devnull,  # a result that does not beat its baseline is an error
     TQDM_DISABLE="1",
-    PYTHONPATH=os.pathsep.join([FOLDER.name, *filter(None, [os.environ.get("PYTHONPATH")])]),
+    PYTHONPATH=os.pathsep.join(
+        [FOLDER.name, str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    ),
     PYTHONWARNINGS="error::FutureWarning:__main__",  # what the newest torch warns of
     PYDEVD_DISABLE_FILE_VALIDATION="1",
 )

@@ -103,7 +103,7 @@ def path_cards() -> str:
         for task in tasks:
             facts = task.facts()
             title = html.escape(facts.get("title", task.name))
-            promise = html.escape(facts.get("promise", ""))
+            promise = html.escape(facts.get("summary", ""))
             image = f'<img src="_static/{task.name}.png" alt="">' if cover(task) else ""
             link = f"{task.path}/{task.name}.html"
             text = f"<strong>{title}</strong> <span>{promise}</span>"

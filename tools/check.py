@@ -16,9 +16,14 @@ from pathlib import Path
 import nbformat
 
 from tools.stamp import code_digest, outputs_digest, render_block, result_block, shared_digest
-from tools.tasks import REPOSITORY, ROOT, Parser, Task, TaskError, all_tasks, code_cells, find_tasks
+from tools.tasks import ROOT, Parser, Task, TaskError, all_tasks, code_cells, find_tasks
 
-MOST_CELLS, MOST_LINES, MOST_WORDS, MOST_BYTES = 50, 400, 2500, 1_000_000
+MOST_CELLS, MOST_LINES, MOST_CELL_LINES, MOST_WORDS, MOST_BYTES = 40, 320, 45, 2000, 1_000_000
+# Not yet reworked: a quarter more of everything, and cells of any length. The list only shrinks.
+FIRST_EDITIONS = {
+    *"backpropagation distributed_training initialization optimizers regularization".split(),
+    *"resnet vit vae gan ddpm flow_matching simclr moco mae char_rnn gpt translation".split(),
+}
 MOST_WIDTH = 100  # columns of code; JupyterLab shows no more at 1,280 pixels
 MOST_TEXT, MOST_RESULTS = 40_000, 20_000  # bytes of all printed outputs, and of results.json
 TEMPLATE = Path(__file__).with_name("template.ipynb")
@@ -34,8 +39,9 @@ RAW_HTML = re.compile(
     r"<(?!!-- /?result -->|br>|/?(?:sub|sup|kbd|details|summary)>)[/!a-zA-Z][^>]*>"
 )
 UNWRITTEN = re.compile(r"TODO:[^\n\"|]*")
+FIRST_EDITION = "import sys\nfrom pathlib import Path\n\nroot = Path("  # until they are run again
 MARKER = re.compile(r"#\s*(NBVAL_\w+|PYTEST_VALIDATE_\w+)")
-FACTS = {"title": str, "promise": str, "strand": str, "position": int, "needs": list, "cover": str}
+FACTS = {"title": str, "summary": str, "needs": list, "cover": str}
 RUN_KEYS = {
     "mode": str,
     "data": str,
@@ -80,10 +86,13 @@ def check(task: Task) -> list[str]:
 
 def _sizes(task: Task, notebook) -> Iterator[str]:
     markdown = (cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    longest = max((len(cell.source.splitlines()) for cell in code_cells(notebook)), default=0)
+    room = 1.25 if task.name in FIRST_EDITIONS else 1
     for number, unit, most in (
-        (len(notebook.cells), "cells", MOST_CELLS),
-        (lines_of_code(notebook), "lines of code", MOST_LINES),
-        (sum(map(_words, markdown)), "words of Markdown", MOST_WORDS),
+        (len(notebook.cells), "cells", round(room * MOST_CELLS)),
+        (lines_of_code(notebook), "lines of code", round(room * MOST_LINES)),
+        (longest, "lines in one code cell", 65 if room > 1 else MOST_CELL_LINES),
+        (sum(map(_words, markdown)), "words of Markdown", round(room * MOST_WORDS)),
         (task.notebook.stat().st_size, "bytes", MOST_BYTES),
     ):
         if number > most:
@@ -154,10 +163,11 @@ def _anatomy(notebook) -> Iterator[str]:
         if cell.cell_type == "markdown":
             if re.search(r"^# ", _without_code(cell.source), re.MULTILINE):
                 yield f", cell {number}: it has a second heading of level 1; use ## and below."
-    setup = code_cells(nbformat.read(TEMPLATE, as_version=4))[0].source
+    template = code_cells(nbformat.read(TEMPLATE, as_version=4))[0].source
+    head = template.partition("import")[0]
     code = code_cells(notebook)
-    if not code or code[0].source != setup or REPOSITORY not in setup:
-        yield ": the first code cell must be that of tools/template.ipynb, which finds `common`."
+    if not code or not code[0].source.startswith((head, FIRST_EDITION)):
+        yield ": the first code cell must begin with the two lines of tools/template.ipynb."
 
 
 def _facts(task: Task) -> Iterator[str]:

@@ -87,7 +87,7 @@ def path_list(root: Path) -> str:
     for strand, tasks in learning_path(root).items():
         lines += [f"**{strand}**", ""]
         for number, task in enumerate(tasks, 1):
-            lines.append(f"{number}. {link(task)}: {task.facts().get('promise', '')}")
+            lines.append(f"{number}. {link(task)}: {task.facts().get('summary', '')}")
         lines.append("")
     return "\n".join(lines[:-1])
 

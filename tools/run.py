@@ -171,6 +171,9 @@ def execute(
         environment = {
             "OMP_WAIT_POLICY": "passive",  # spinning threads crawl on a busy machine
             **os.environ,
+            "PYTHONPATH": os.pathsep.join(
+                [str(task.root), *filter(None, [os.environ.get("PYTHONPATH")])]
+            ),
             "DL_MODE": mode,
             "DL_RECORD": str(recorded),
             "TQDM_DISABLE": os.environ.get("TQDM_DISABLE", "1"),

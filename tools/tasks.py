@@ -11,6 +11,11 @@ from pathlib import Path
 
 import nbformat
 
+try:
+    import tomllib
+except ModuleNotFoundError:  # Python 3.10
+    import tomli as tomllib
+
 ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = (
     "https://github.com/Hope7Happiness/Deep-Learning"  # the notebooks' first cell names it too
@@ -88,7 +93,7 @@ class Task:
         return results.get(results.get("stored", ""), {})
 
     def facts(self) -> dict:
-        """Return the notebook's metadata "task": title, promise, strand, position, needs, cover."""
+        """Return the notebook's metadata "task": title, summary, needs, cover."""
         return dict(self.read_notebook().metadata.get("task", {}))
 
 
@@ -108,12 +113,16 @@ def all_tasks(root: Path = ROOT) -> list[Task]:
 
 
 def learning_path(root: Path = ROOT) -> dict[str, list[Task]]:
-    """Return the tasks by strand, both in the order of the positions in the notebooks' metadata."""
-    strands = {}
-    facts = {task: task.facts() for task in all_tasks(root)}
-    for task in sorted(facts, key=lambda task: (facts[task].get("position", 999), task.path)):
-        strands.setdefault(facts[task].get("strand", "More"), []).append(task)
-    return strands
+    """Return the tasks by strand, in the order of path.toml; those not named there under "More"."""
+    path = root / "path.toml"
+    strands = tomllib.loads(path.read_text(encoding="utf-8"))["strand"] if path.exists() else []
+    left = {task.name: task for task in all_tasks(root)}
+    found = {
+        strand["name"]: [left.pop(name) for name in strand["tasks"] if name in left]
+        for strand in strands
+    }
+    found["More"] = list(left.values())
+    return {name: tasks for name, tasks in found.items() if tasks}
 
 
 def find_tasks(names: Sequence[str], root: Path = ROOT) -> list[Task]:
