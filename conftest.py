@@ -7,18 +7,17 @@ from pathlib import Path
 import pytest
 from nbval.plugin import IPyNbCell
 
-from tools.isolate import GUARD
 from tools.tasks import all_tasks
 
 FOLDER = tempfile.TemporaryDirectory()  # removed at exit
-Path(FOLDER.name, "sitecustomize.py").write_text(GUARD, encoding="utf-8")  # no network
+NO_NETWORK = Path(__file__).parent / "tests" / "no_network"  # a sitecustomize.py
 os.environ.update(
     DL_MODE="quick",
     DL_DATA=str(Path(FOLDER.name, "data")),
     DL_RECORD=os.devnull,  # a result that does not beat its baseline is an error
     TQDM_DISABLE="1",
     PYTHONPATH=os.pathsep.join(
-        [FOLDER.name, str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        [str(NO_NETWORK), str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
     ),
     PYTHONWARNINGS="error::FutureWarning:__main__",  # what the newest torch warns of
     PYDEVD_DISABLE_FILE_VALIDATION="1",
