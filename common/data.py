@@ -176,7 +176,7 @@ def cifar10(device: torch.device) -> Images:
             names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
             with tarfile.open(fileobj=io.BytesIO(blob)) as archive:
                 files = [archive.extractfile(f"cifar-10-batches-py/{part}") for part in names]
-                parts = [pickle.load(file, encoding="latin1") for file in files]
+                parts = [pickle.load(file, encoding="latin1") for file in files if file]
         images = np.concatenate([part["data"] for part in parts]).reshape(-1, 3, 32, 32)
         labels = np.concatenate([part["labels"] for part in parts])
         arrays = [images[:50000], labels[:50000], images[50000:], labels[50000:]]

@@ -5,14 +5,16 @@ import functools
 import os
 import platform
 import random
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from common.record import device_name, start_clock
-
 MODES = ("quick", "full")
+_run: dict[str, Any] = {"clock": time.perf_counter(), "device": torch.device("cpu")}
 
 
 @functools.cache
@@ -90,9 +92,8 @@ def setup(seed: int = 0) -> torch.device:
     np.random.seed(seed)
     torch.manual_seed(seed)
     torch.set_float32_matmul_precision("high")  # TF32 for what stays in float32 on a GPU
-    torch.backends.cudnn.benchmark = (
-        True  # input shapes are fixed, so the search for fast kernels pays
-    )
+    # Input shapes are fixed, so the search for fast kernels pays.
+    torch.backends.cudnn.benchmark = True
     if device.type == "cpu" and mode() == "quick":
         torch.set_num_threads(1)  # for networks this small, threads cost more than they gain
     start_clock(device)
@@ -109,7 +110,7 @@ def to_device(
     Where Triton is missing torch.compile cannot work: the module is returned as it is, with a
     printed sentence.
     """
-    module = module.to(device, memory_format=torch.channels_last)
+    module = module.to(device).to(memory_format=torch.channels_last)
     if not compile_model:
         return module
     try:
@@ -117,4 +118,39 @@ def to_device(
     except ImportError:
         print("torch.compile is off because Triton is not installed; training is slower.")
         return module
-    return torch.compile(module)
+    return torch.compile(module)  # type: ignore[return-value]
+
+
+def start_clock(device: torch.device) -> None:
+    """Start the clock and the count of peak GPU memory; `setup` calls this."""
+    _run.update(clock=time.perf_counter(), device=device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def device_name(device: torch.device) -> str:
+    """Return a name to print: "NVIDIA GeForce RTX 4090", "Apple GPU (MPS)" or "CPU, 2 cores"."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "mps":
+        return "Apple GPU (MPS)"
+    can_count = hasattr(os, "sched_getaffinity")  # Linux: the cores that this process may use
+    cores = len(os.sched_getaffinity(0)) if can_count else os.cpu_count()
+    return f"CPU, {cores} core{'s' if cores != 1 else ''}"
+
+
+def used() -> tuple[torch.device, float, float | None]:
+    """Return the run's device, its seconds since `setup`, and its peak memory in GiB.
+
+    The memory is the GPU's or else the process's; None where it is unknown.
+    """
+    device, seconds = _run["device"], time.perf_counter() - _run["clock"]
+    if device.type == "cuda":
+        return device, seconds, torch.cuda.max_memory_allocated(device) / 2**30
+    try:
+        import resource
+    except ImportError:  # Windows
+        return device, seconds, None
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    return device, seconds, peak

@@ -49,7 +49,7 @@ class Muon(torch.optim.Optimizer):
                 raise ValueError(f"Muon needs matrices, got a weight {tuple(weight.shape)}.")
 
     @torch.no_grad()
-    def step(self) -> None:
+    def step(self) -> None:  # type: ignore[override]
         """Change each weight that has a gradient."""
         for group in self.param_groups:
             for weight in (weight for weight in group["params"] if weight.grad is not None):

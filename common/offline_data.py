@@ -37,8 +37,8 @@ def digits(size: int = 28) -> list[np.ndarray]:
     """
     from sklearn.datasets import load_digits
 
-    images, labels = load_digits(return_X_y=True)
-    images = torch.tensor(images, dtype=torch.float32).view(-1, 1, 8, 8) / 16
+    pixels, labels = load_digits(return_X_y=True)
+    images = torch.tensor(pixels, dtype=torch.float32).view(-1, 1, 8, 8) / 16
     images = F.interpolate(images, size=(24, 24), mode="bicubic", align_corners=False)
     images = torch.sigmoid(
         (images - 0.5) * 20
@@ -47,10 +47,10 @@ def digits(size: int = 28) -> list[np.ndarray]:
     images = F.interpolate(images, size=(inner, inner), mode="bicubic", antialias=True).clamp(0, 1)
     low = (size - inner) // 2
     images = F.pad(images, (low, size - inner - low, low, size - inner - low))
-    images = (images * 255).round().to(torch.uint8).numpy()
-    order = np.random.RandomState(0).permutation(len(images))
+    array = (images * 255).round().to(torch.uint8).numpy()
+    order = np.random.RandomState(0).permutation(len(array))
     train, test = order[:1500], order[1500:]
-    return [images[train], labels[train], images[test], labels[test]]
+    return [array[train], labels[train], array[test], labels[test]]
 
 
 def _depth(shape: str, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -95,8 +95,8 @@ def shapes(train: int = 5000, test: int = 1000) -> list[np.ndarray]:
     labels = torch.arange(train + test) % len(SHAPES)
     labels = labels[torch.randperm(len(labels), generator=generator)]
     images = torch.cat([_draw(part, generator) for part in labels.split(250)])
-    images, labels = (images.clamp(0, 1) * 255).round().to(torch.uint8).numpy(), labels.numpy()
-    return [images[:train], labels[:train], images[train:], labels[train:]]
+    x, y = (images.clamp(0, 1) * 255).round().to(torch.uint8).numpy(), labels.numpy()
+    return [x[:train], y[:train], x[train:], y[train:]]
 
 
 def _draw(labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -4,16 +4,18 @@ import base64
 import io
 import math
 import sys
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import display
+from PIL import Image
 from tqdm import tqdm
 
 # Okabe and Ito's palette without yellow: distinguishable with all common colour blindness.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
-STYLE = {
+STYLE: dict[Any, Any] = {
     "axes.prop_cycle": plt.cycler(color=COLOURS),
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -33,9 +35,25 @@ def show(figure: plt.Figure, alt: str, dpi: int = 120) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight", pad_inches=0.05)
     plt.close(figure)
-    height, width = plt.imread(io.BytesIO(buffer.getvalue())).shape[:2]
-    image = {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": alt}
-    display(image, raw=True, metadata={"image/png": {"alt": alt, "width": round(width * 96 / dpi)}})
+    picture = Image.open(buffer).convert("RGB")
+    content = base64.b64encode(png(picture)).decode()
+    image = {"image/png": content, "text/plain": alt}
+    width = round(picture.width * 96 / dpi)
+    display(image, raw=True, metadata={"image/png": {"alt": alt, "width": width}})
+
+
+def png(picture: Image.Image) -> bytes:
+    """Return a picture as PNG, with a palette of 256 colours if that changes it invisibly.
+
+    That is a root mean square error of at most 1.6 of 255: curves and digits pass, a third as
+    large; photographs stay as they are.
+    """
+    small = picture.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    error = np.asarray(small.convert("RGB"), float) - np.asarray(picture, float)
+    buffer = io.BytesIO()
+    chosen = small if np.sqrt(np.mean(error**2)) <= 1.6 else picture
+    chosen.save(buffer, format="png", optimize=True)
+    return buffer.getvalue()
 
 
 def image_grid(images: torch.Tensor, columns: int, gap: int = 2) -> np.ndarray:
@@ -55,9 +73,7 @@ def image_grid(images: torch.Tensor, columns: int, gap: int = 2) -> np.ndarray:
     grid = np.full(
         (rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, dtype=np.uint8
     )
-    for index, image in enumerate(
-        images.permute(0, 2, 3, 1).numpy()
-    ):  # (H, W, C); grey broadcasts to RGB
+    for index, image in enumerate(images.permute(0, 2, 3, 1).numpy()):  # grey broadcasts to RGB
         top, left = (index // columns) * (height + gap), (index % columns) * (width + gap)
         grid[top : top + height, left : left + width] = image
     return grid
@@ -74,8 +90,7 @@ def show_images(
 ) -> None:
     """Show images (N, C, H, W) as one grid; `rows` labels its rows, `labels` its columns.
 
-    `zoom` is the number of screen pixels for each image pixel. No images at all is said in a
-    sentence.
+    `zoom` is the number of screen pixels for each image pixel. Prints a line if there are none.
     """
     if len(images) == 0:
         print(f"{title or 'Images'}: none.")
@@ -89,8 +104,9 @@ def show_images(
     axes.imshow(grid)
     axes.grid(False)
     step_y, step_x = images.shape[2] + 2, images.shape[3] + 2
-    axes.set_yticks([step_y * (row + 0.5) for row in range(len(rows or []))], rows)
-    axes.set_xticks([step_x * (column + 0.5) for column in range(len(labels or []))], labels)
+    middle_y, middle_x = (images.shape[2] - 1) / 2, (images.shape[3] - 1) / 2
+    axes.set_yticks([step_y * row + middle_y for row in range(len(rows or []))], rows)
+    axes.set_xticks([step_x * column + middle_x for column in range(len(labels or []))], labels)
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     lines = [line for label in labels or [] for line in str(label).split("\n")]
     longest = max([1, *map(len, lines)])

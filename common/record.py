@@ -1,35 +1,16 @@
 """Check the result of a run and hand it to `tools.run`."""
 
+import contextlib
 import json
 import math
 import os
 import platform
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-_run = {"clock": time.perf_counter(), "device": torch.device("cpu")}
-
-
-def start_clock(device: torch.device) -> None:
-    """Start the clock and the count of peak GPU memory; `setup` calls this."""
-    _run.update(clock=time.perf_counter(), device=device)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def device_name(device: torch.device) -> str:
-    """Return a name to print: "NVIDIA GeForce RTX 4090", "Apple GPU (MPS)" or "CPU, 2 cores"."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    if device.type == "mps":
-        return "Apple GPU (MPS)"
-    can_count = hasattr(os, "sched_getaffinity")  # Linux: the cores that this process may use
-    cores = len(os.sched_getaffinity(0)) if can_count else os.cpu_count()
-    return f"CPU, {cores} core{'s' if cores != 1 else ''}"
+from common.device import device_name, mode, precision, used
 
 
 def count_flops(step: Callable[[], object]) -> int:
@@ -57,18 +38,6 @@ def count_flops(step: Callable[[], object]) -> int:
     return counter.get_total_flops()
 
 
-def peak_memory_gib() -> float | None:
-    """Return the peak memory in GiB, on the GPU or else of the process; None where unknown."""
-    if _run["device"].type == "cuda":
-        return torch.cuda.max_memory_allocated(_run["device"]) / 2**30
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
-
-
 def record(
     *,
     data: str,
@@ -94,9 +63,7 @@ def record(
     The result must be finite and better than the baseline, and a GPU run must fit a card of 24 GB.
     Under `tools.run` and in the tests a violation raises AssertionError; otherwise it is printed.
     """
-    from common.device import mode, precision
-
-    seconds, memory, device = time.perf_counter() - _run["clock"], peak_memory_gib(), _run["device"]
+    device, seconds, memory = used()
     baseline_name, baseline_value = baseline
     result = {
         "mode": mode(),
@@ -132,15 +99,15 @@ def record(
         wrong.append(f"{metric} is {value}: training diverged.")
     elif not (value > baseline_value if higher_is_better else value < baseline_value):
         wrong.append(f"{metric} {value:.4g} does not beat {baseline_name}, {baseline_value:.4g}.")
-    if device.type == "cuda" and memory > 22:
+    if device.type == "cuda" and memory and memory > 22:
         wrong.append(f"Peak memory {memory:.1f} GiB does not fit a card of 24 GB.")
     if path := os.environ.get("DL_RECORD"):  # set by tools.run and by the tests
         Path(path).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         assert not wrong, " ".join(wrong)
         return
     print("\n".join(wrong) or "The result beats its baseline.")
-    if (stored := Path("results.json")).exists():  # a notebook runs in its own folder
-        results = json.loads(stored.read_text(encoding="utf-8"))
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):  # none, or half a file
+        results = json.loads(Path("results.json").read_text(encoding="utf-8"))
         run = results[results["stored"]]
         figure = f"{run['metric']} {run['value']:.4g} {run['unit']}"
         print(f"The stored {run['mode']} run on {run['data']}: {figure}")

@@ -1,7 +1,7 @@
 """Check task notebooks without running them: anatomy, sizes, requirements, links, stored outputs.
 
-    python -m tools.check            every task
-    python -m tools.check vae        one task
+    python -m tools check            every task
+    python -m tools check vae        one task
 
 Prints one sentence for each finding; the exit status is 1 if there is any, 2 if the command is
 wrong. Cells are counted from 1, Markdown included.
@@ -15,8 +15,10 @@ from pathlib import Path
 
 import nbformat
 
-from tools.stamp import code_digest, outputs_digest, render_block, result_block, shared_digest
-from tools.tasks import ROOT, Parser, Task, TaskError, all_tasks, code_cells, find_tasks
+from tools.command import Parser, explained
+from tools.results import Results, result_block
+from tools.stamp import code_digest, find_block, outputs_digest, shared_digest
+from tools.tasks import ROOT, Task, TaskError, all_tasks, code_cells, find_tasks
 
 MOST_CELLS, MOST_LINES, MOST_CELL_LINES, MOST_WORDS, MOST_BYTES = 40, 320, 45, 2000, 1_000_000
 # Not yet reworked: a quarter more of everything, and cells of any length. The list only shrinks.
@@ -25,7 +27,7 @@ FIRST_EDITIONS = {
     *"resnet vit vae gan ddpm flow_matching simclr moco mae char_rnn gpt translation".split(),
 }
 MOST_WIDTH = 100  # columns of code; JupyterLab shows no more at 1,280 pixels
-MOST_TEXT, MOST_RESULTS = 40_000, 20_000  # bytes of all printed outputs, and of results.json
+MOST_TEXT = 40_000  # bytes of all printed outputs
 TEMPLATE = Path(__file__).with_name("template.ipynb")
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "cv2": "opencv-python"}
 REQUIREMENT = re.compile(r"([A-Za-z0-9][\w.-]*)(\[[\w, -]+\])?\s*>=\s*[\w.]+\s*(;.*)?")
@@ -42,29 +44,6 @@ UNWRITTEN = re.compile(r"TODO:[^\n\"|]*")
 FIRST_EDITION = "import sys\nfrom pathlib import Path\n\nroot = Path("  # until they are run again
 MARKER = re.compile(r"#\s*(NBVAL_\w+|PYTEST_VALIDATE_\w+)")
 FACTS = {"title": str, "summary": str, "needs": list, "cover": str}
-RUN_KEYS = {
-    "mode": str,
-    "data": str,
-    "metric": str,
-    "value": float,
-    "unit": str,
-    "baseline": dict,
-    "reference": str,
-    "higher_is_better": bool,
-    "parameters": int,
-    "flops": dict,
-    "train_seconds": float,
-    "seconds": float,
-    "peak_memory_gib": (float, type(None)),
-    "extra": dict,
-    "device": str,
-    "precision": str,
-    "versions": dict,
-    "cell_seconds": list,
-    "digest": str,
-    "shared": str,
-    "date": str,
-}
 OUTPUT_KINDS = {"text/plain", "image/png"}
 
 
@@ -157,7 +136,7 @@ def _anatomy(notebook) -> Iterator[str]:
         yield ", cell 1: it must be Markdown that begins with the title, as in '# ResNet: ...'."
     if not re.search(r"^\|(?=.*--)[-:| ]+\|\s*$", first, re.MULTILINE):
         yield ", cell 1: the table of facts (paper, data, model, metric, needs) is missing."
-    if result_block(notebook) is None:
+    if find_block(notebook) is None:
         yield ", cell 1: the lines <!-- result --> and <!-- /result --> are missing."
     for number, cell in enumerate(cells[1:], 2):
         if cell.cell_type == "markdown":
@@ -246,7 +225,7 @@ def _outputs(notebook) -> Iterator[str]:
 
 def _stamp(notebook, task: Task) -> Iterator[str]:
     """Stored outputs belong to the code above them, and results.json tells of the same run."""
-    again = f"run python -m tools.run --save {task.name}"
+    again = f"run python -m tools run --save {task.name}"
     stamp, cells = notebook.metadata.get("stamp"), code_cells(notebook)
     if not isinstance(stamp, dict):
         yield f": it has no stamped outputs; {again}."
@@ -254,46 +233,33 @@ def _stamp(notebook, task: Task) -> Iterator[str]:
     if stamp.get("digest") != code_digest(notebook):
         yield f": the stored outputs are stale, the code has changed since; {again}."
         return
-    if stamp.get("mode") == "quick" and stamp.get("shared") != shared_digest(notebook, task.root):
+    if stamp.get("mode") == "quick" and stamp.get("shared") != shared_digest(
+        notebook, task.folder, task.root
+    ):
         yield f": the stored outputs are stale, what it imports from `common` has changed; {again}."
     if stamp.get("outputs") != outputs_digest(notebook):
         yield f": the stored outputs are not those that the stamped run wrote; {again}."
     if [cell.execution_count for cell in cells] != list(range(1, len(cells) + 1)):
         yield f": the cells were not run in order; {again}."
     try:
-        if task.results.exists() and task.results.stat().st_size > MOST_RESULTS:
-            raise TaskError(f"results.json is larger than {MOST_RESULTS:,} bytes")
-        results = task.read_results()
-        if unknown := results.keys() - {"full", "quick", "seeds", "mutations", "stored"}:
-            raise TaskError(f"results.json has the unknown key {min(unknown)}")
-        for mode in results.keys() & {"full", "quick"}:
-            check_run(results[mode])
-            if results[mode]["digest"] != stamp["digest"]:
-                yield f": the {mode} run of results.json belongs to other code; {again}."
+        results = Results.read(task)
+        for run in filter(None, (results.full, results.quick)):
+            if run["digest"] != stamp["digest"]:
+                yield f": the {run['mode']} run of results.json belongs to other code; {again}."
     except TaskError as error:
         yield f": {error}; {again}."
         return
-    run = task.stored_run()
+    run = results.shown
     if not run or any(stamp.get(key) != run[key] for key in ("mode", "device", "seconds", "date")):
         yield f": the stamp and results.json tell of different runs; {again}."
         return
-    if result_block(notebook) != render_block(run):
+    if find_block(notebook) != result_block(run):
         yield f", cell 1: the result block does not say what results.json says; {again}."
     printed = "".join(output.get("text", "") for output in cells[-1].outputs)
     if f"{run['value']:.4g}" not in printed or f"{run['mode']} run" not in printed:
         yield f": the last cell's output does not show {run['metric']} {run['value']:.4g}; {again}."
     if not any(map(pictures, cells)):
         yield ": no output is a picture; show what the model does."
-
-
-def check_run(run: dict) -> None:
-    """Raise TaskError if a run of results.json lacks a key, or has an unknown or odd one."""
-    for key, kind in RUN_KEYS.items():
-        kinds = (float, int) if kind is float else kind
-        if not isinstance(run.get(key), kinds):
-            raise TaskError(f"results.json lacks {key}, or it is of the wrong kind")
-    if unknown := run.keys() - RUN_KEYS.keys():
-        raise TaskError(f"results.json has the unknown key {min(unknown)}")
 
 
 def _requirements(task: Task) -> Iterator[str]:
@@ -363,19 +329,15 @@ def _words(source: str) -> int:
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Run the command line and return its exit status."""
-    parser = Parser("tools.check", __doc__)
+    parser = Parser("check", __doc__)
     parser.add_argument("tasks", nargs="*", metavar="TASK", help="vae; default: every task")
     names = parser.parse_args(arguments).tasks
-    try:
-        tasks = find_tasks(names, root) if names else all_tasks(root)
-    except TaskError as error:
-        print(error, file=sys.stderr)
-        return 2
+    tasks = find_tasks(names, root) if names else all_tasks(root)
     findings = [finding for task in tasks for finding in check(task)]
     print("\n".join(findings) if findings else f"{len(tasks)} tasks checked: nothing found.")
     return int(bool(findings))
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # not every Windows pipe knows every character
-    sys.exit(main())
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    sys.exit(explained(main))

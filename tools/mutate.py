@@ -1,7 +1,7 @@
 """Break a notebook on purpose, in many small ways, and see whether its own checks notice.
 
-    python -m tools.mutate vae           run the mutations of one task
-    python -m tools.mutate --save        run those of all tasks, store the counts in results.json
+    python -m tools mutate vae           run the mutations of one task
+    python -m tools mutate --save        run those of all tasks, store the counts in results.json
 
 A task's `mutations.toml` lists changes of its code that somebody could make by mistake:
 
@@ -11,7 +11,7 @@ A task's `mutations.toml` lists changes of its code that somebody could make by 
     name = "KL with the wrong sign"
     old = "0.5 * (mean**2"               # this text occurs in exactly one code cell, once
     new = "-0.5 * (mean**2"
-    red = "assert_close(kl_divergence("  # the line of the check that must fail
+    check = "assert_close(kl_divergence("  # the line of the check that must fail
     settings = {epochs = 2}              # optional, for this mutation
 
 Cells run in quick mode, in this process, up to the cell of the check. An AssertionError raised by
@@ -28,19 +28,27 @@ import os
 import sys
 import time
 import traceback
+from typing import TYPE_CHECKING
 
-import nbformat
-
-from tools.run import with_settings, write_results
+from tools.command import Parser, explained
+from tools.results import Results
 from tools.stamp import code_digest
-from tools.tasks import ROOT, Parser, Task, TaskError, all_tasks, code_cells, find_tasks
+from tools.tasks import (
+    ROOT,
+    Task,
+    TaskError,
+    all_tasks,
+    code_cells,
+    find_tasks,
+    tomllib,
+    with_settings,
+)
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
-KEYS = {"name", "old", "new", "red", "settings"}
+KINDS = {"name": str, "old": str, "new": str, "check": str, "settings": dict}
+FEWEST = 6  # mutations that a notebook needs
 
 
 def read_mutations(task: Task) -> tuple[dict, list[dict]]:
@@ -56,45 +64,51 @@ def read_mutations(task: Task) -> tuple[dict, list[dict]]:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TaskError(f"{where} is not TOML: {error}") from error
+    settings, mutations = content.pop("settings", {}), content.pop("mutation", [])
+    if content:
+        raise TaskError(f"{where} has {min(content)}, which is neither settings nor [[mutation]].")
+    if not isinstance(settings, dict) or not isinstance(mutations, list):
+        raise TaskError(f"{where}: write settings = {{...}} and [[mutation]], as in the template.")
     cells = [cell.source for cell in code_cells(task.read_notebook())]
-    mutations = content.get("mutation", [])
     for number, mutation in enumerate(mutations, 1):
-        name = mutation.get("name", f"number {number}")
-        if missing := {"name", "old", "new", "red"} - mutation.keys():
-            raise TaskError(f"{where}: the mutation {name!r} lacks {', '.join(sorted(missing))}.")
-        if unknown := mutation.keys() - KEYS:
-            raise TaskError(f"{where}: the mutation {name!r} has the unknown key {min(unknown)}.")
-        for key in ("old", "red"):
+        name = mutation.get("name", f"number {number}") if isinstance(mutation, dict) else number
+        here = f"{where}: the mutation {name!r}"
+        if not isinstance(mutation, dict) or KINDS.keys() - {"settings"} - mutation.keys():
+            raise TaskError(f"{here} needs name, old, new and check.")
+        for key, value in mutation.items():
+            if not isinstance(value, KINDS.get(key, ())):
+                raise TaskError(f"{here} has an unknown key or an odd value: {key}.")
+        for key in ("old", "check"):
             if (count := sum(cell.count(mutation[key]) for cell in cells)) != 1:
                 text = f"{mutation[key]!r} occurs {count} times in the notebook, not once"
-                raise TaskError(f"{where}: the mutation {name!r} no longer fits: {text}.")
+                raise TaskError(f"{here} no longer fits: {text}.")
         if mutation["old"] == mutation["new"]:
-            raise TaskError(f"{where}: the mutation {name!r} changes nothing.")
+            raise TaskError(f"{here} changes nothing.")
         changed = (cell.replace(mutation["old"], mutation["new"]) for cell in cells)
-        if not any(mutation["red"] in cell for cell in changed):
-            raise TaskError(f"{where}: the mutation {name!r} changes the check itself.")
-    return content.get("settings", {}), mutations
+        if not any(mutation["check"] in cell for cell in changed):
+            raise TaskError(f"{here} changes the check itself.")
+    return settings, mutations
 
 
-def run_cells(notebook: nbformat.NotebookNode, task: Task, red: str) -> str:
-    """Run the code cells up to the one that holds the text `red`, and return how it ended.
+def run_cells(notebook: "NotebookNode", task: Task, check: str) -> str:
+    """Run the code cells up to the one that holds the text `check`, and return how it ended.
 
-    That is "passed"; "killed" if the line `red` raised AssertionError; else what happened.
+    That is "passed"; "killed" if the line `check` raised AssertionError; else what happened.
     """
     cells = [cell.source for cell in code_cells(notebook)]
-    last = next(index for index, cell in enumerate(cells) if red in cell)
+    last = next(index for index, cell in enumerate(cells) if check in cell)
     space, folder, path = {"__name__": "__main__"}, os.getcwd(), list(sys.path)
     os.chdir(task.folder)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
             for index, source in enumerate(cells[: last + 1]):
-                lines = source.splitlines(keepends=True)  # for who asks for a function's source
+                lines = source.splitlines(keepends=True)  # so that inspect.getsource works
                 linecache.cache[f"<cell {index}>"] = (len(source), None, lines, f"<cell {index}>")
                 exec(compile(source, f"<cell {index}>", "exec"), space)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == f"<cell {index}>"]
-        wanted = 1 + cells[last][: cells[last].index(red)].count("\n")  # the line of `red`
+        wanted = 1 + cells[last][: cells[last].index(check)].count("\n")  # the line of `check`
         if isinstance(error, AssertionError) and index == last:
             if statement(cells[last], lines[0]) == statement(cells[last], wanted):
                 return "killed"
@@ -110,7 +124,7 @@ def run_cells(notebook: nbformat.NotebookNode, task: Task, red: str) -> str:
 def statement(source: str, line: int) -> int:
     """Return the first line of the innermost statement around a line, both counted from 1."""
     nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)]
-    return max(node.lineno for node in nodes if node.lineno <= line <= node.end_lineno)
+    return max(node.lineno for node in nodes if node.lineno <= line <= (node.end_lineno or line))
 
 
 def _close_figures() -> None:
@@ -118,7 +132,7 @@ def _close_figures() -> None:
         sys.modules["matplotlib.pyplot"].close("all")
 
 
-def mutate(notebook: nbformat.NotebookNode, old: str, new: str) -> nbformat.NotebookNode:
+def mutate(notebook: "NotebookNode", old: str, new: str) -> "NotebookNode":
     """Return a copy of a notebook in which `old` is replaced by `new`."""
     changed = copy.deepcopy(notebook)
     for cell in code_cells(changed):
@@ -135,13 +149,15 @@ def run(task: Task) -> tuple[int, list[str]]:
         began = time.perf_counter()
         chosen = settings | mutation.get("settings", {})
         base = with_settings(notebook, chosen)
-        key = (mutation["red"], str(chosen))
+        key = (mutation["check"], str(chosen))
         if key not in sane:
-            sane[key] = run_cells(base, task, mutation["red"])
+            sane[key] = run_cells(base, task, mutation["check"])
             if sane[key] != "passed":
                 problems.append(f"{mutation['name']}: the notebook as it is fails: {sane[key]}")
         if sane[key] == "passed":
-            ended = run_cells(mutate(base, mutation["old"], mutation["new"]), task, mutation["red"])
+            ended = run_cells(
+                mutate(base, mutation["old"], mutation["new"]), task, mutation["check"]
+            )
             killed += ended == "killed"
             if ended != "killed":
                 problems.append(f"{mutation['name']}: " + ended.replace("passed", "it survived"))
@@ -151,32 +167,30 @@ def run(task: Task) -> tuple[int, list[str]]:
 
 def main(arguments: list[str] | None = None, root=ROOT) -> int:
     """Run the command line and return its exit status."""
-    parser = Parser("tools.mutate", __doc__)
+    parser = Parser("mutate", __doc__)
     parser.add_argument("tasks", nargs="*", metavar="TASK", help="vae; default: every task")
     parser.add_argument("--save", action="store_true", help="store the counts in results.json")
     options = parser.parse_args(arguments)
     failed = False
-    try:
-        tasks = find_tasks(options.tasks, root) if options.tasks else all_tasks(root)
-        for task in tasks:
-            began = time.perf_counter()
-            print(task.path, flush=True)
-            total = len(read_mutations(task)[1])
-            killed, problems = run(task)
-            seconds = round(time.perf_counter() - began)
-            print(f"{task.path}: {killed} of {total} mutations killed in {seconds} s", flush=True)
-            for problem in problems:
-                print(f"  - {problem}", flush=True)
-            failed |= killed < total
-            if options.save and total:
-                digest = code_digest(task.read_notebook())
-                counts = {"digest": digest, "killed": killed, "of": total, "seconds": seconds}
-                write_results(task, task.read_results() | {"mutations": counts})
-    except TaskError as error:
-        print(error, file=sys.stderr)
-        return 2
+    for task in find_tasks(options.tasks, root) if options.tasks else all_tasks(root):
+        began = time.perf_counter()
+        print(task.path, flush=True)
+        total = len(read_mutations(task)[1])
+        killed, problems = run(task)
+        seconds = round(time.perf_counter() - began)
+        print(f"{task.path}: {killed} of {total} mutations killed in {seconds} s", flush=True)
+        for problem in problems:
+            print(f"  - {problem}", flush=True)
+        failed |= killed < total or total < FEWEST
+        if total < FEWEST:
+            print(f"  - it has {total} mutations; write at least {FEWEST}", flush=True)
+        if options.save and total:
+            digest, results = code_digest(task.read_notebook()), Results.read(task)
+            counts = {"digest": digest, "killed": killed, "of": total, "seconds": seconds}
+            results.mutations = counts
+            results.write(task)
     return int(failed)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(explained(main))

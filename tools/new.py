@@ -1,25 +1,25 @@
 """Start a new task: a folder with a notebook that runs as it is, and its requirements.txt.
 
-    python -m tools.new image_generation/pixelcnn
+    python -m tools new image_generation/pixelcnn
 
-What is still to be written is marked TODO: in the notebook; python -m tools.check lists it.
+What is still to be written is marked TODO: in the notebook; python -m tools check lists it.
 """
 
-import difflib
 import re
 import sys
 from pathlib import Path
 
-import nbformat
-
 from tools.check import SHARED_REQUIREMENTS, TEMPLATE
+from tools.command import Parser, explained
+from tools.mutate import FEWEST
 from tools.tasks import (
     ROOT,
-    Parser,
+    TASK_FILE,
     Task,
     TaskError,
     all_tasks,
     categories,
+    nearest,
     write_notebook,
     write_text,
 )
@@ -36,17 +36,15 @@ def new_task(path: str, root: Path = ROOT) -> Task:
         raise TaskError(f"{path!r} is not of the form category/task: image_generation/pixelcnn.")
     known = categories(root)
     if category not in known:
-        near = difflib.get_close_matches(category, known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}."
+        begin = f"to begin one, write {category}/README.md: a title and one sentence"
+        hint = nearest(category, known) or f"there are {', '.join(known)}; {begin}."
         raise TaskError(f"There is no category {category}; {hint}")
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
         raise TaskError(f"{name} is not in snake_case: lower-case letters, digits, underscores.")
     readme = root / "README.md"
     text = readme.read_text(encoding="utf-8") if readme.exists() else ""
-    taken = {task.name for task in all_tasks(root)} | set(
-        re.findall(r"\b\w+/(\w+)/\1\.ipynb", text)
-    )
-    if name in taken:
+    taken = {task.name for task in all_tasks(root)} | {m[3] for m in TASK_FILE.finditer(text)}
+    if name in taken or name in sys.stdlib_module_names:
         raise TaskError(f"The name {name} is taken; choose another, as in {name}_2.")
     task = Task(category, name, root)
     if task.folder.exists():
@@ -56,6 +54,8 @@ def new_task(path: str, root: Path = ROOT) -> Task:
 
 def create(task: Task) -> None:
     """Write the new task's folder."""
+    import nbformat
+
     notebook = nbformat.read(TEMPLATE, as_version=4)
     title = task.name.replace("_", " ").capitalize()
     notebook.cells[0].source = notebook.cells[0].source.replace("TITLE", title)
@@ -69,22 +69,20 @@ def create(task: Task) -> None:
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Run the command line and return its exit status."""
-    parser = Parser("tools.new", __doc__)
+    parser = Parser("new", __doc__)
     parser.add_argument("path", metavar="CATEGORY/TASK", help="image_generation/pixelcnn")
-    try:
-        task = new_task(parser.parse_args(arguments).path, root)
-    except TaskError as error:
-        print(error, file=sys.stderr)
-        return 2
+    task = new_task(parser.parse_args(arguments).path, root)
     create(task)
     print(
-        f"Wrote {task.path}/{task.name}.ipynb, which runs as it is, and requirements.txt.\n"
+        f"Wrote {task.path}: a notebook that runs as it is, requirements.txt, mutations.toml.\n"
         f"  write it:            jupyter lab {task.path}/{task.name}.ipynb\n"
-        f"  run it:              python -m tools.run {task.name}\n"
-        f"  see what is missing: python -m tools.check {task.name}"
+        f"  run it:              python -m tools run {task.name}\n"
+        f"  see what is missing: python -m tools check {task.name}\n"
+        f"  test its checks:     python -m tools mutate {task.name} "
+        f"(at least {FEWEST} mutations of your own)"
     )
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(explained(main))

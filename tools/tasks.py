@@ -1,42 +1,27 @@
 """Tasks and categories, found by their folders: <category>/<task>/<task>.ipynb."""
 
-import argparse
+import ast
+import copy
 import difflib
-import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import nbformat
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 try:
     import tomllib
 except ModuleNotFoundError:  # Python 3.10
-    import tomli as tomllib
+    import tomli as tomllib  # type: ignore[import-not-found,no-redef]
 
 ROOT = Path(__file__).resolve().parent.parent
-REPOSITORY = (
-    "https://github.com/Hope7Happiness/Deep-Learning"  # the notebooks' first cell names it too
-)
-
-
-class Parser(argparse.ArgumentParser):
-    """A command line whose help is its module's docstring; a mistyped option names the nearest."""
-
-    def __init__(self, module: str, description: str):
-        form = argparse.RawDescriptionHelpFormatter
-        name = f"python -m {module}"
-        super().__init__(name, description=description, formatter_class=form, allow_abbrev=False)
-
-    def error(self, message: str):
-        if match := re.fullmatch(r"unrecognized arguments: (-\S+).*", message):
-            near = difflib.get_close_matches(match[1], self._option_string_actions, 1, 0.5)
-            message = f"there is no option {match[1]}" + (
-                f"; did you mean {near[0]}?" if near else ""
-            )
-        super().error(message)
+REPOSITORY = "https://github.com/Hope7Happiness/Deep-Learning"  # each notebook's first cell, too
+TASK_FILE = re.compile(r"((\w+)/(\w+))/\3\.ipynb")  # path, category and name of a task
 
 
 class TaskError(ValueError):
@@ -67,34 +52,36 @@ class Task:
     def results(self) -> Path:
         return self.folder / "results.json"
 
-    def read_notebook(self) -> nbformat.NotebookNode:
+    def read_notebook(self) -> "NotebookNode":
         """Return the notebook in nbformat 4; raises TaskError if it is not one."""
+        import nbformat  # here, so that the rest works without it
+
         try:
             return nbformat.read(self.notebook, as_version=4)
         except Exception as error:  # nbformat raises many kinds
             reason = str(error).strip().partition("\n")[0][:200]
             raise TaskError(f"{self.path}/{self.name}.ipynb is not a notebook: {reason}") from error
 
-    def read_results(self) -> dict:
-        """Return what results.json holds, {} if there is none; raises TaskError if it is broken."""
-        if not self.results.exists():
-            return {}
-        try:
-            results = json.loads(self.results.read_text(encoding="utf-8"))
-            for run in ("quick", "full"):
-                results.get(run, {})["mode"] = run
-            return {key: value for key, value in results.items() if value is not None}
-        except (ValueError, AttributeError, TypeError) as error:
-            raise TaskError(f"{self.path}/results.json is not a record of runs: {error}") from error
-
-    def stored_run(self) -> dict:
-        """Return the record of the run whose outputs are stored, {} if there is none."""
-        results = self.read_results()
-        return results.get(results.get("stored", ""), {})
-
     def facts(self) -> dict:
-        """Return the notebook's metadata "task": title, summary, needs, cover."""
-        return dict(self.read_notebook().metadata.get("task", {}))
+        """Return the notebook's metadata "task": title, summary, needs, cover, practice, ..."""
+        facts = _metadata(self, self.notebook.stat().st_mtime_ns).get("task", {})
+        if not isinstance(facts, dict):
+            raise TaskError(
+                f"{self.path}: the notebook's metadata `task` must hold names and values."
+            )
+        return facts
+
+
+@lru_cache(maxsize=1000)
+def _metadata(task: Task, changed: int) -> dict:
+    """Return a notebook's metadata; `changed`, the file's time, makes a new one count."""
+    return dict(task.read_notebook().metadata)
+
+
+def nearest(name: str, known: Iterable[str], most: int = 1) -> str:
+    """Return "did you mean NAME?" with the known names closest to a mistyped one, or ""."""
+    near = difflib.get_close_matches(name, list(known), most, 0.5)
+    return f"did you mean {' or '.join(near)}?" if near else ""
 
 
 def categories(root: Path = ROOT) -> list[str]:
@@ -105,11 +92,8 @@ def categories(root: Path = ROOT) -> list[str]:
 def all_tasks(root: Path = ROOT) -> list[Task]:
     """Return every task by category and name; no file is read."""
     found = (path for category in categories(root) for path in (root / category).glob("*/*.ipynb"))
-    return [
-        Task(path.parent.parent.name, path.stem, root)
-        for path in sorted(found)
-        if path.stem == path.parent.name
-    ]
+    matches = (TASK_FILE.fullmatch(path.relative_to(root).as_posix()) for path in sorted(found))
+    return [Task(match[2], match[3], root) for match in matches if match]
 
 
 def learning_path(root: Path = ROOT) -> dict[str, list[Task]]:
@@ -139,18 +123,44 @@ def find_tasks(names: Sequence[str], root: Path = ROOT) -> list[Task]:
             paths = " and ".join(task.path for task in fitting)
             raise TaskError(f"{name} fits {paths}; name the category too.")
         if not fitting:
-            known = {key: task.path for task in tasks for key in (task.path, task.name)}
-            near = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
-            paths = " or ".join(dict.fromkeys(known[key] for key in near))
-            hint = f"did you mean {paths}?" if near else "python -m tools.run --list shows all."
+            hint = nearest(wanted, [name for task in tasks for name in (task.path, task.name)], 3)
+            hint = hint or "python -m tools run --list shows all."
             raise TaskError(f"There is no task {name or '(empty name)'}; {hint}")
         found += fitting
     return list(dict.fromkeys(found))
 
 
-def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+def code_cells(notebook: "NotebookNode") -> list["NotebookNode"]:
     """Return the code cells that are not blank; Jupyter numbers these In [1], In [2], ..."""
     return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def with_settings(notebook: "NotebookNode", settings: dict[str, object]) -> "NotebookNode":
+    """Return a copy of a notebook whose first top-level `NAME = ...` has another value.
+
+    Raises TaskError for a name that no cell assigns.
+    """
+    changed = copy.deepcopy(notebook)
+    for name, value in settings.items():
+        for cell in code_cells(changed):
+            found = [node for node in ast.parse(cell.source).body if assigned(node) == name]
+            if found:
+                lines = cell.source.split("\n")
+                first, last = found[0].lineno - 1, found[0].end_lineno
+                lines[first:last] = [f"{name} = {value!r}"]
+                cell.source = "\n".join(lines)
+                break
+        else:
+            raise TaskError(f"No cell assigns {name} at top level, so --set cannot change it.")
+    return changed
+
+
+def assigned(node: ast.stmt) -> str | None:
+    """Return NAME of `NAME = ...` or `NAME: int = ...`, None for any other statement."""
+    if isinstance(node, ast.AnnAssign) or isinstance(node, ast.Assign) and len(node.targets) == 1:
+        target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+        return target.id if isinstance(target, ast.Name) else None
+    return None
 
 
 def write_text(path: Path, text: str) -> None:
@@ -160,7 +170,7 @@ def write_text(path: Path, text: str) -> None:
     os.replace(part, path)
 
 
-def write_notebook(path: Path, notebook: nbformat.NotebookNode) -> None:
+def write_notebook(path: Path, notebook: "NotebookNode") -> None:
     """Write a notebook atomically, with the metadata of JupyterLab and nothing of single runs."""
     notebook.metadata["kernelspec"] = {
         "display_name": "Python 3 (ipykernel)",
@@ -171,4 +181,6 @@ def write_notebook(path: Path, notebook: nbformat.NotebookNode) -> None:
     for cell in notebook.cells:
         for key in ("execution", "ExecuteTime", "scrolled"):
             cell.metadata.pop(key, None)
+    import nbformat
+
     write_text(path, nbformat.writes(notebook) + "\n")

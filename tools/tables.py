@@ -1,7 +1,7 @@
-"""Write what README.md, docs/ and requirements.txt say of the tasks, from the tasks' own files.
+"""Write what README.md and docs/ say of the tasks, from the tasks' own files.
 
-    python -m tools.readme            write it
-    python -m tools.readme --check    change nothing; exit status 1 if something is out of date
+    python -m tools tables            write it
+    python -m tools tables --check    change nothing; exit status 1 if something is out of date
 
 The places are marked: <!-- tasks --> ... <!-- /tasks -->, likewise `path`, `picture`, `compare`,
 `figure`, `mutations` and `benchmarks`. <!-- figure: image_generation/vae code-9 --> shows the last
@@ -13,21 +13,21 @@ stored run has the first of them, as the metric or in `extra` of record(...).
 import base64
 import re
 import sys
-from importlib import import_module
+from collections.abc import Iterator
 from pathlib import Path
 
-from tools.stamp import compute, duration
-from tools.tasks import ROOT, Parser, Task, TaskError, all_tasks, learning_path, write_text
+from tools.command import Parser, explained
+from tools.results import Results, Run, compute, duration
+from tools.tasks import ROOT, Task, TaskError, learning_path, write_text
 
 PEAK, SHARE = 165e12, 0.25  # FLOP/s of a 4090 in bf16 (dense), and the share that we assume
 SLOWER = 3.3  # a 4090 takes so many times as long as an H100
 TITLE = re.compile(r"^# Deep Learning in .+ 4090 Hours", re.MULTILINE)
 PLACE = re.compile(r"(<!-- (\w+)(?:: ([^>]*?))? -->\n)(.*?)(<!-- /\2 -->)", re.DOTALL)
-REQUIREMENTS = re.compile(r"(# tasks\n).*?(# end of tasks)", re.DOTALL)
 PICTURE = ".github/picture.png"
 
 
-def hours_4090(run: dict) -> tuple[float, bool]:
+def hours_4090(run: Run) -> tuple[float, bool]:
     """Return the hours of a full run on one RTX 4090, and whether they were measured there.
 
     Estimated from an H100's time, or else from the floating-point operations.
@@ -37,6 +37,18 @@ def hours_4090(run: dict) -> tuple[float, bool]:
     if "H100" in run["device"]:
         return run["seconds"] / 3600 * SLOWER, False
     return sum(run["flops"].values()) / (PEAK * SHARE) / 3600, False
+
+
+def cost(task: Task, results: Results) -> tuple[float, bool] | None:
+    """Return the hours on one RTX 4090 and whether they were measured; None without a full run.
+
+    A notebook whose sizes on a GPU are larger than those of its stored run says in its metadata
+    (`task.gpu.flops`) what a run there takes.
+    """
+    gpu = task.facts().get("gpu", {})
+    if gpu.get("flops") and not (results.full and "CPU" not in results.full["device"]):
+        return float(gpu["flops"]) / (PEAK * SHARE) / 3600, False
+    return hours_4090(results.full) if results.full else None
 
 
 def in_hours(hours: float) -> str:
@@ -49,40 +61,47 @@ def link(task: Task) -> str:
     return f"[{task.facts().get('title', task.name)}]({task.path}/{task.name}.ipynb)"
 
 
+def in_order(root: Path) -> Iterator[tuple[Task, Results]]:
+    """Yield every task with its results, in the order of the learning path."""
+    for tasks in learning_path(root).values():
+        for task in tasks:
+            yield task, Results.read(task)
+
+
+def row(*cells: object) -> str:
+    """Return a row of a Markdown table."""
+    return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
 def task_table(root: Path) -> str:
     """Return the table of all tasks, in the order of the learning path."""
-    lines = [
-        "| Task | Result (reference) | Compute | 4090 hours | Quick mode |",
-        "|---|---|--:|--:|--:|",
-    ]
-    for task in (task for tasks in learning_path(root).values() for task in tasks):
-        results = task.read_results()
-        full, quick = results.get("full"), results.get("quick")
-        cells = [link(task), "", "", "", ""]
-        if full:
-            figure = f"{full['metric']} **{full['value']:.4g}** {full['unit']}".strip()
-            hours, measured = hours_4090(full)
-            cells[1] = f"{figure} on {full['data']} ({full['reference']})"
-            cells[2] = compute(full)
-            cells[3] = ("" if measured else "≈ ") + in_hours(hours)
-        if quick:
-            cells[4] = duration(quick["seconds"])
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    lines = [row("Task", "Result (reference)", "Compute", "4090 hours", "Quick mode")]
+    lines.append("|---|---|--:|--:|--:|")
+    for task, results in in_order(root):
+        result = flops = took = ""
+        if full := results.full:
+            result = f"{full['metric']} **{full['value']:.4g}** {full['unit']}".strip()
+            result += f" on {full['data']} ({full['reference']})"
+            flops = compute(full)
+        if known := cost(task, results):
+            took = ("" if known[1] else "≈ ") + in_hours(known[0])
+        quick = duration(results.quick["seconds"]) if results.quick else ""
+        lines.append(row(link(task), result, flops, took, quick))
     return "\n".join(lines)
 
 
 def total_hours(root: Path) -> str:
-    """Return the N of the title: the sum of the full runs' hours, with ≈ if one is an estimate."""
-    runs = [task.read_results().get("full") for task in all_tasks(root)]
-    hours = [hours_4090(run) for run in runs if run]
+    """Return the N of the title: the sum of the tasks' hours, with ≈ if one is an estimate."""
+    costs = [cost(task, results) for task, results in in_order(root)]
+    hours = [known for known in costs if known]
     if not hours:
         return "N"
-    exact = all(measured for _, measured in hours) and len(hours) == len(runs)
+    exact = all(measured for _, measured in hours) and len(hours) == len(costs)
     return ("" if exact else "≈ ") + in_hours(sum(time for time, _ in hours))
 
 
 def path_list(root: Path) -> str:
-    """Return the learning path: one list for each strand, with the promise of each notebook."""
+    """Return the learning path: one list for each strand, with the summary of each notebook."""
     lines = []
     for strand, tasks in learning_path(root).items():
         lines += [f"**{strand}**", ""]
@@ -95,31 +114,30 @@ def path_list(root: Path) -> str:
 def comparison(columns: str, root: Path) -> str:
     """Return a table of the stored runs that have the first of the columns "a | b | c"."""
     names = [name.strip() for name in columns.split("|")]
-    lines = ["| Task | Run | " + " | ".join(names) + " |", "|---|---|" + "--:|" * len(names)]
-    for task in (task for tasks in learning_path(root).values() for task in tasks):
-        run = task.stored_run()
-        figures = run.get("extra", {}) | ({run["metric"]: run["value"]} if run else {})
-        if names[0] not in figures:
+    lines = [row("Task", "Run", *names), "|---|---|" + "--:|" * len(names)]
+    for task, results in in_order(root):
+        run = results.shown
+        if not run or names[0] not in run["extra"] | {run["metric"]: run["value"]}:
             continue
-        figures |= {
+        figures = run["extra"] | {
+            run["metric"]: run["value"],
             "parameters": f"{run['parameters']:,}",
             "training FLOPs": f"{run['flops'].get('training', 0):.2g}",
             "training": duration(run["train_seconds"]),
         }
-        cells = [figures.get(name, "") for name in names]
-        cells = [f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in cells]
-        where = f"{run['mode']}, {run['data']}, {run['device']}"
-        lines.append("| " + " | ".join([link(task), where, *cells]) + " |")
+        values = [figures.get(name, "") for name in names]
+        cells = [f"{value:.3g}" if isinstance(value, float) else value for value in values]
+        lines.append(row(link(task), f"{run['mode']}, {run['data']}, {run['device']}", *cells))
     return "\n".join(lines)
 
 
 def mutation_table(root: Path) -> str:
     """Return a table of the mistakes that each notebook's own checks were tested with."""
     lines = ["| Task | Mutations | Noticed | Time |", "|---|--:|--:|--:|"]
-    for task in (task for tasks in learning_path(root).values() for task in tasks):
-        if counts := task.read_results().get("mutations"):
-            cells = [link(task), counts["of"], counts["killed"], duration(counts["seconds"])]
-            lines.append("| " + " | ".join(map(str, cells)) + " |")
+    for task, results in in_order(root):
+        if counts := results.mutations:
+            seconds = duration(counts["seconds"])
+            lines.append(row(link(task), counts["of"], counts["killed"], seconds))
     return "\n".join(lines)
 
 
@@ -139,7 +157,8 @@ def picture_outputs(task: Task, name: str | None) -> list[dict]:
 def figure(argument: str, root: Path) -> tuple[str, Path, bytes]:
     """Return Markdown for the picture of "category/task cell", its file in docs/, its PNG."""
     path, name = argument.split()
-    task = Task(*path.split("/"), root)
+    category, task_name = path.split("/")
+    task = Task(category, task_name, root)
     if not (found := picture_outputs(task, name)):
         raise TaskError(f"{path} has no cell {name} with a picture; correct the page's figure.")
     image, alt = found[-1]["data"]["image/png"], found[-1]["metadata"]["image/png"]["alt"]
@@ -165,7 +184,7 @@ def filled(text: str, root: Path, folder: Path, files: dict[Path, bytes]) -> str
         elif name == "mutations":
             new = mutation_table(root)
         elif name == "benchmarks":
-            new = import_module("benchmarks.page").table()
+            new = (root / "benchmarks" / "table.md").read_text(encoding="utf-8").strip()
         elif name == "figure":
             new, file, image = figure(argument, root)
             files[file] = image
@@ -179,8 +198,8 @@ def filled(text: str, root: Path, folder: Path, files: dict[Path, bytes]) -> str
 
 def render(root: Path = ROOT) -> dict[Path, bytes]:
     """Return what each generated file should contain."""
-    wanted = {}
-    readme, requirements = root / "README.md", root / "requirements.txt"
+    wanted: dict[Path, bytes] = {}
+    readme = root / "README.md"
     for page in (readme, *sorted((root / "docs").glob("*.md"))):
         text = filled(page.read_text(encoding="utf-8"), root, page.parent, wanted)
         if page == readme:
@@ -190,35 +209,28 @@ def render(root: Path = ROOT) -> dict[Path, bytes]:
                 if image := cover(Task(category, name, root)):
                     wanted[root / PICTURE] = image
         wanted[page] = text.encode()
-    listed = "".join(f"-r {task.path}/requirements.txt\n" for task in all_tasks(root))
-    text = requirements.read_text(encoding="utf-8")
-    text = REQUIREMENTS.sub(lambda match: match[1] + listed + match[2], text, count=1)
-    return wanted | {requirements: text.encode()}
+    return wanted
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Run the command line and return its exit status."""
-    parser = Parser("tools.readme", __doc__)
+    parser = Parser("tables", __doc__)
     parser.add_argument("--check", action="store_true", help="change nothing")
     only_check = parser.parse_args(arguments).check
-    try:
-        wanted = render(root)
-    except TaskError as error:
-        print(error, file=sys.stderr)
-        return 1
+    wanted = render(root)
     stale = [path for path, new in wanted.items() if not path.exists() or path.read_bytes() != new]
     for path in stale:
         name = path.relative_to(root).as_posix()
         if only_check:
-            print(f"{name} is out of date: run python -m tools.readme and commit it.")
-        elif path.suffix == ".png":
+            print(f"{name} is out of date: run python -m tools tables and commit it.")
+            continue
+        if path.suffix == ".png":
             path.write_bytes(wanted[path])
-            print(f"{name} written.")
         else:
             write_text(path, wanted[path].decode())
-            print(f"{name} written.")
+        print(f"{name} written.")
     return int(bool(stale and only_check))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(explained(main))
