@@ -1,26 +1,26 @@
 """Examine a task on a contributor's branch, as it would be after merging; then merge it.
 
-    python -m tools.examine pixelcnn --branch ada.pixelcnn --code     show what it adds, run nothing
-    python -m tools.examine pixelcnn --branch ada.pixelcnn            check it, run quick mode
-    python -m tools.examine pixelcnn --branch ada.pixelcnn --full     also run full mode
-    python -m tools.examine pixelcnn --branch ada.pixelcnn --full --merge
+    python -m tools examine pixelcnn --branch ada.pixelcnn --code     show what it adds, run nothing
+    python -m tools examine pixelcnn --branch ada.pixelcnn            check it, run quick mode
+    python -m tools examine pixelcnn --branch ada.pixelcnn --full     also run full mode
+    python -m tools examine pixelcnn --branch ada.pixelcnn --full --merge
                                       if nothing is refused, put the task into this checkout
 
 Only the task's known files are taken from the branch, so stay on main: then the tools that judge
-are main's. Each run happens in a sandbox (bubblewrap or a container), in a fresh copy that cannot be
-written: the notebook as it is; with training stopped (the result must get worse); with another seed
-(it must change a little); with the mistakes of mutations.toml. What is merged are the files of the
+are main's. Each run happens in a sandbox (bubblewrap or a container), in a fresh copy that cannot
+be written: the notebook as it is; with training stopped (it must get worse); with another seed (it
+must change a little); with the mistakes of mutations.toml. What is merged are the files of the
 branch with the text and pictures of our runs, never the contributor's. These are checks against
 mistakes; against a forger only reading helps. The exit status is 0 if nothing was refused, 1 if
 something was, 2 if the command is wrong or there is no sandbox.
 """
 
-import ast
 import copy
 import difflib
 import io
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -32,12 +32,15 @@ from pathlib import Path
 
 import nbformat
 
-from tools.check import LEAST_MUTATIONS, QUICK_SECONDS, check, check_run, helpers, rates
+from tools.check import QUICK_SECONDS, check, helpers, rates
+from tools.command import Parser, explained
+from tools.mutate import FEWEST
 from tools.new import new_task
+from tools.results import RUN, Results, check_keys, duration, result_text
 from tools.run import save
 from tools.sandbox import cpu_seconds, find_sandbox, limited, read_output, sandboxed
-from tools.stamp import code_digest, duration, figure
-from tools.tasks import ROOT, Parser, Task, TaskError, code_cells, write_notebook
+from tools.stamp import code_digest
+from tools.tasks import ROOT, TASK_FILE, Task, TaskError, code_cells, nearest, write_notebook
 
 LIMITS = {"quick": 1200, "mutations": 3600, "full": 12 * 3600}  # seconds of a run, by the clock
 FROZEN_SHARE = 0.5  # of its gain over the baseline may be left to a result without training
@@ -45,7 +48,6 @@ SEED_SHARE = 0.25  # of it must be left with another seed
 CLAIM_SHARE = 0.1  # the contributor's result may differ from ours by this share of the gain
 MOST_BYTES = 2_000_000  # of a notebook as it comes out of a run
 FILES = ("{}.ipynb", "requirements.txt", "results.json", "mutations.toml")
-TASK_FILE = re.compile(r"(\w+/(\w+))/\2\.ipynb")
 NEEDED = re.compile(r"(common|tools)/.*|[^/]+|\w+/[^/]+")  # the rest of main is there by name only
 SETS = re.compile(r"\b(mnist|cifar10|shakespeare)\(")  # the common data sets, by their functions
 STILL = """\
@@ -116,11 +118,9 @@ def find_task(name: str, branch: str, root: Path) -> str:
     paths = [match[1] for match in map(TASK_FILE.fullmatch, files) if match]
     fitting = [path for path in paths if wanted in (path, path.partition("/")[2])]
     if len(fitting) != 1:
-        known = {key: path for path in paths for key in (path, path.partition("/")[2])}
-        near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.5)
-        hint = f" Did you mean {known[near[0]]}?" if near else ""
+        hint = nearest(wanted, [key for path in paths for key in (path, path.partition("/")[2])])
         found = "several tasks are" if fitting else "no task is"
-        raise TaskError(f"On {branch} {found} called {name}.{hint}")
+        raise TaskError(f"On {branch} {found} called {name}; {hint}")
     return fitting[0]
 
 
@@ -206,9 +206,8 @@ class Runs:
             return None, status if isinstance(status, str) else reason, tree
         try:
             record = json.loads(read_output(tree / "runs" / "record.json", 20_000) or "")
-            check_run(record | dict.fromkeys(("digest", "shared", "date"), ""))
-            float(record["baseline"]["value"]), str(record["baseline"]["name"])
-        except (ValueError, TypeError, KeyError, AttributeError, TaskError) as error:
+            check_keys(record | dict.fromkeys(("digest", "shared"), ""), RUN)
+        except (ValueError, TypeError, AttributeError) as error:  # TaskError is a ValueError
             return None, f"It recorded no result: {error}", tree
         return record, "", tree
 
@@ -235,7 +234,8 @@ def plain(output: dict) -> nbformat.NotebookNode:
     """Return an output with nothing but text and a described PNG in it."""
     if output["output_type"] == "stream":
         return nbformat.v4.new_output("stream", name=output["name"], text=str(output["text"]))
-    data = {kind: str(output["data"][kind]) for kind in ("text/plain", "image/png") & output["data"].keys()}
+    kinds = [kind for kind in ("text/plain", "image/png") if kind in output["data"]]
+    data = {kind: str(output["data"][kind]) for kind in kinds}
     about = output["metadata"].get("image/png", {})
     about = {key: about[key] for key in ("alt", "width") if isinstance(about.get(key), (str, int))}
     metadata = {"image/png": about} if "image/png" in data else {}
@@ -281,7 +281,7 @@ def check_learning(runs: Runs, record: dict) -> Iterator[str]:
             break
     else:
         if still:
-            yield f"With training stopped the result is still {figure(still)}."
+            yield f"With training stopped the result is still {result_text(still)}."
         else:
             say("         not checked: does the result come from training? No torch optimizer, no")
             say("         top-level setting whose name contains the word rate. Read how it learns.")
@@ -289,9 +289,9 @@ def check_learning(runs: Runs, record: dict) -> Iterator[str]:
     if not other:
         yield f"With seed = 1 the run fails. {reason}"
     elif other["value"] == record["value"]:
-        yield f"With seed = 1 the result is {figure(other)} again; let the seed reach everything."
+        yield f"With seed = 1 it is {result_text(other)} again; let the seed reach everything."
     elif gain(other, other["value"]) < SEED_SHARE * whole:
-        yield f"With seed = 1 the result is {figure(other)}, too far from {figure(record)}."
+        yield f"With seed = 1 it is {result_text(other)}, too far from {result_text(record)}."
 
 
 def check_mutations(runs: Runs) -> Iterator[str]:
@@ -299,7 +299,7 @@ def check_mutations(runs: Runs) -> Iterator[str]:
     status, printed, _ = runs.start("mutations", "tools.mutate")
     done = [re.search(r"(\d+) of (\d+) mutations killed", line) for line in printed]
     counts = [(int(match[1]), int(match[2])) for match in done if match]
-    if status or not counts or not LEAST_MUTATIONS <= counts[-1][0] == counts[-1][1]:
+    if status or not counts or not FEWEST <= counts[-1][0] == counts[-1][1]:
         found = [line.strip(" -") for line in printed if line.startswith("  - ")] or printed[-1:]
         yield from found if not isinstance(status, str) else [status]
         if not counts:
@@ -313,7 +313,7 @@ def compare(claim: dict, record: dict) -> Iterator[str]:
             yield f"results.json claims {key} {claim.get(key)!r}; the run says {record[key]!r}."
     difference = abs(float(claim.get("value", math.nan)) - record["value"])
     if not difference <= CLAIM_SHARE * gain(record, record["value"]):
-        yield f"results.json claims {claim.get('value')}; the run gave {figure(record)}."
+        yield f"results.json claims {claim.get('value')}; the run gave {result_text(record)}."
 
 
 def fetch_data(task: Task, root: Path) -> Path:
@@ -327,8 +327,9 @@ def fetch_data(task: Task, root: Path) -> Path:
     sources = [cell.source for cell in code_cells(task.read_notebook())]
     sources += [path.read_text(encoding="utf-8") for path in helpers(task)]
     for name in sorted(set(SETS.findall("\n".join(sources)))):
-        code = f"import os; os.environ['DL_MODE'] = 'full'\nfrom common import data; data.{name}('cpu')"
-        done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True)
+        command = [sys.executable, "-c", f"from common import data; data.{name}('cpu')"]
+        environment = os.environ | {"DL_MODE": "full"}
+        done = subprocess.run(command, cwd=root, env=environment, capture_output=True)
         if done.returncode:
             reason = done.stderr.decode(errors="replace").strip()[-300:]
             raise TaskError(f"The data set {name} cannot be fetched: {reason}")
@@ -380,7 +381,7 @@ def show_code(task: Task, onto: str, root: Path) -> None:
             old = b""
         if path.name != "results.json":
             old, new = readable(name, old), readable(name, path.read_bytes())
-            for line in difflib.unified_diff(old, new, f"base {name}", f"branch {name}", lineterm=""):
+            for line in difflib.unified_diff(old, new, "base", name, lineterm=""):
                 say(line)
 
 
@@ -420,7 +421,7 @@ def examine(options, root: Path, folder: Path) -> int:
         return count
     sandbox = "none" if options.no_sandbox else find_sandbox()
     say(f"         sandbox: {sandbox}")
-    claims = task.read_results()
+    claims = Results.read(task)
     task.results.unlink(missing_ok=True)  # from here on only what is measured here counts
     notebook = task.read_notebook()
     notebook.metadata.pop("stamp", None)
@@ -435,18 +436,21 @@ def examine(options, root: Path, folder: Path) -> int:
         if reason:
             count += verdict(f"{mode} run", [f"The {mode} run failed. {reason}"])
             break
-        findings = [*compare(claims[mode], record)] if mode in claims else []
+        claim = getattr(claims, mode)
+        findings = [*compare(claim, record)] if claim else []
         if mode == "quick":
             if (took := cpu_seconds(tree) or record["seconds"]) > QUICK_SECONDS:
-                findings.append(f"Quick mode took {took:.0f} s, more than {QUICK_SECONDS} s of CPU.")
+                findings.append(f"Quick mode took {took:.0f} s of CPU, more than {QUICK_SECONDS}.")
             findings += [*check_learning(runs, record), *check_mutations(runs)]
-        count += verdict(f"{mode} run: {figure(record)}, {duration(record['seconds'])}", findings)
+        count += verdict(
+            f"{mode} run: {result_text(record)}, {duration(record['seconds'])}", findings
+        )
     if not count:
         findings = [] if code_digest(task.read_notebook()) == digest else ["The code has changed."]
         count += verdict("checker: the files as they would be merged", findings + check(task))
-    if "full" in claims and not options.full:
-        claim = figure(claims["full"])
-        say(f"         claimed for full mode, not repeated here, so not published: {claim}")
+    if claims.full and not options.full:
+        claimed = result_text(claims.full)
+        say(f"         claimed for full mode, not repeated here, so not published: {claimed}")
     if options.merge and not count:
         shutil.rmtree(root / task.path, ignore_errors=True)
         shutil.copytree(task.folder, root / task.path)
@@ -458,7 +462,7 @@ def examine(options, root: Path, folder: Path) -> int:
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Run the command line and return its exit status."""
-    parser = Parser("tools.examine", __doc__)
+    parser = Parser("examine", __doc__)
     parser.add_argument("task", metavar="TASK", help="image_generation/pixelcnn, or pixelcnn")
     parser.add_argument("--branch", default="HEAD", help="default: the one checked out")
     parser.add_argument("--commit", help="refuse if the branch is not at this commit")
@@ -472,20 +476,13 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     options = parser.parse_args(arguments)
     if options.merge and (options.code or options.no_sandbox):
         parser.error("--merge needs the runs in a sandbox: leave out --code and --no-sandbox")
-    try:
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            count = examine(options, root, Path(folder).resolve())
-    except TaskError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # as in --code | head
-        sys.stdout = None
-        return 0
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        count = examine(options, root, Path(folder).resolve())
     if not options.code:
         print(f"\nVerdict: {f'refused, {count} to fix' if count else 'nothing to refuse'}.")
     return int(count > 0)
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # not every Windows pipe knows every character
-    sys.exit(main())
+    sys.stdout.reconresult_text(errors="replace")  # not every Windows pipe knows every character
+    sys.exit(explained(main))
