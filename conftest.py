@@ -1,6 +1,8 @@
-"""Environment of the tests and of the notebooks' kernels, and two workarounds for nbval."""
+"""Environment of tests and notebooks, which notebooks are run, and workarounds for nbval."""
 
+import importlib.util
 import os
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -9,15 +11,16 @@ from nbval.plugin import IPyNbCell
 
 from tools.tasks import all_tasks
 
+ROOT = Path(__file__).parent
 FOLDER = tempfile.TemporaryDirectory()  # removed at exit
-NO_NETWORK = Path(__file__).parent / "tests" / "no_network"  # a sitecustomize.py
+NO_NETWORK = ROOT / "tests" / "no_network"  # a sitecustomize.py
 os.environ.update(
     DL_MODE="quick",
     DL_DATA=str(Path(FOLDER.name, "data")),
     DL_RECORD=os.devnull,  # a result that does not beat its baseline is an error
     TQDM_DISABLE="1",
     PYTHONPATH=os.pathsep.join(
-        [str(NO_NETWORK), str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        [str(NO_NETWORK), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     ),
     PYTHONWARNINGS="error::FutureWarning:__main__",  # what the newest torch warns of
     PYDEVD_DISABLE_FILE_VALIDATION="1",
@@ -28,9 +31,37 @@ NOTEBOOKS = {task.notebook for task in all_tasks()}
 FAILED = pytest.StashKey[str]()
 
 
-def pytest_ignore_collect(collection_path):
+def pytest_addoption(parser):
+    """Add the option that leaves out notebooks which do not differ from main."""
+    parser.addoption("--changed", action="store_true", help="notebooks that differ from main only")
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Start no worker for a single file, so that one test is quick and can be debugged."""
+    paths = [Path(argument.partition("::")[0]) for argument in config.args]
+    return 0 if len(paths) == 1 and paths[0].is_file() else None
+
+
+def pytest_configure(config):
+    """Find out which notebooks to run."""
+    config.wanted = NOTEBOOKS
+    if config.getoption("--changed"):
+        spec = importlib.util.spec_from_file_location("plan", ROOT / ".github" / "plan.py")
+        plan = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(plan)
+        commands = (["diff", "--name-only", "main"], ["ls-files", "-o", "--exclude-standard"])
+        changed = [
+            name
+            for command in commands
+            for name in subprocess.check_output(["git", *command], cwd=ROOT, text=True).splitlines()
+        ]
+        paths = set(plan.chosen([task.path for task in all_tasks()], changed))
+        config.wanted = {task.notebook for task in all_tasks() if task.path in paths}
+
+
+def pytest_ignore_collect(collection_path, config):
     """Collect the tasks' notebooks, and no other."""
-    if collection_path.suffix == ".ipynb" and collection_path not in NOTEBOOKS:
+    if collection_path.suffix == ".ipynb" and collection_path not in config.wanted:
         return True
     return None
 

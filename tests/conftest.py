@@ -15,11 +15,12 @@ PNG = (  # one pixel
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5E"
     "rkJggg=="
 )
+HEAD = nbformat.read(TEMPLATE, as_version=4).cells[2].source.partition("import")[0]
 CELLS = [
     "# Tiny: a number\n\n<!-- result -->\n<!-- /result -->\n\n| | |\n|---|---|\n| Paper | none |",
-    nbformat.read(TEMPLATE, as_version=4).cells[2].source,
+    HEAD + "import torch\n\nfrom common import setup",
     "## Settings\n\nSee [the requirements](requirements.txt).",
-    "import torch\n\nfrom common import pick, record, setup, show_images\n\nseed = 0\n"
+    "from common import pick, record, show_images\n\nseed = 0\n"
     "device = setup(seed)\n"
     "steps = pick(full=5, quick=3)  # few\nlearning_rate = 0.5\nassert steps > 0",
     "## Training",
@@ -31,6 +32,11 @@ CELLS = [
     '    baseline=("chance", 90.0), reference="5 in the paper", train_seconds=1.5,\n'
     '    flops={"training": 3e15})',
 ]
+MUTATIONS = "\n".join(
+    f'[[mutation]]\nname = "{steps} steps"\nold = "quick=3"\nnew = "quick={steps}"\n'
+    'check = "assert steps > 0"\n'
+    for steps in range(-5, 1)
+)
 RECORD = {
     "mode": "quick",
     "data": "noise",
@@ -49,7 +55,7 @@ RECORD = {
     "device": "CPU, 2 cores",
     "precision": "fp32",
     "versions": {"torch": "2.15.0", "python": "3.11.7"},
-    "cell_seconds": [0.1, 1.0, 2.0, 0.1],
+    "date": "2026-01-02",
 }
 
 
@@ -61,6 +67,7 @@ class Repository:
         self.task.folder.mkdir(parents=True)
         (self.task.folder.parent / "README.md").write_text("# Image generation\n")
         (self.task.folder / "requirements.txt").write_text("-r ../../common/requirements.txt\n")
+        (self.task.folder / "mutations.toml").write_text(MUTATIONS)
         for name in ("common", "tools"):
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(ROOT / name, root / name, ignore=ignored)
@@ -74,9 +81,7 @@ class Repository:
         notebook = new_notebook(cells=cells)
         notebook.metadata["task"] = {
             "title": "Tiny",
-            "promise": "learn a number",
-            "strand": "From noise to images",
-            "position": 20,
+            "summary": "learn a number",
             "needs": [],
             "cover": "cell5",
         }

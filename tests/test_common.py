@@ -4,6 +4,7 @@ import functools
 import gzip
 import hashlib
 import http.server
+import io
 import json
 import math
 import random
@@ -16,7 +17,9 @@ import torch
 
 import common
 from common import batches, count_flops, data, device, offline_data, plots, setup
-from common.record import record, start_clock
+from common.device import start_clock
+from common.muon import orthogonalise
+from common.record import record
 
 CPU = torch.device("cpu")
 
@@ -415,6 +418,25 @@ def test_figures_are_shown_once_with_a_description(monkeypatch, capsys):
     assert not plots.plt.get_fignums(), "a figure was left open"
 
 
+def test_a_palette_is_used_where_no_eye_sees_it():
+    noise = plots.Image.effect_noise((64, 64), 80).convert("RGB")
+    photo = plots.Image.merge(
+        "RGB",
+        [noise.getchannel(0), noise.rotate(90).getchannel(0)] + [noise.rotate(180).getchannel(0)],
+    )
+    for picture, mode in ((noise, "P"), (photo, "RGB")):
+        read = plots.Image.open(io.BytesIO(plots.png(picture)))
+        assert read.mode == mode and read.size == picture.size
+
+
+def test_labels_stand_in_the_middle_of_their_images(monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "show", lambda figure, alt: figures.append(figure))
+    common.show_images(torch.rand(4, 1, 8, 10), 2, rows=["a", "b"], labels=["c", "d"])
+    axes = figures[0].axes[0]
+    assert axes.get_xticks().tolist() == [4.5, 16.5] and axes.get_yticks().tolist() == [3.5, 13.5]
+
+
 def test_progress_leaves_nothing_behind(capsys, monkeypatch):
     assert list(common.progress(range(3), "training")) == [0, 1, 2]
     assert capsys.readouterr() == ("", "")
@@ -480,15 +502,18 @@ def test_a_learner_sees_the_stored_result_beside_the_own(written, monkeypatch, c
     (written.parent / "results.json").write_text(json.dumps({"stored": "full", "full": run}))
     record(**RESULT)
     assert "The stored full run on MNIST: test error 2 %" in capsys.readouterr().out
+    for odd in ("{}", '{"seeds": {}}', '{"stored": "full"}', "<<<<<<<", "[]"):
+        (written.parent / "results.json").write_text(odd)
+        record(**RESULT)  # says nothing of a stored run, and does not stop
 
 
 def test_a_run_that_needs_more_than_24_gb_is_refused(written, monkeypatch):
     module = __import__("sys").modules["common.record"]
-    monkeypatch.setattr(module, "peak_memory_gib", lambda: 23.0)
+    monkeypatch.setattr(module, "used", lambda: (CPU, 1.0, 23.0))
     record(**RESULT)  # on a CPU any amount will do
-    monkeypatch.setitem(module._run, "device", torch.device("cuda"))
+    monkeypatch.setattr(module, "used", lambda: (torch.device("cuda"), 1.0, 23.0))
     monkeypatch.setattr(module, "device_name", lambda device: "GPU")
-    monkeypatch.setattr(device, "precision", lambda device: "bf16")
+    monkeypatch.setattr(module, "precision", lambda device: "bf16")
     with pytest.raises(AssertionError, match="does not fit a card of 24 GB"):
         record(**RESULT)
 
@@ -497,3 +522,56 @@ def test_flops_are_counted_forward_and_backward():
     layer, x = torch.nn.Linear(20, 30, bias=False), torch.rand(8, 20)
     assert count_flops(lambda: layer(x)) == 2 * 8 * 20 * 30
     assert count_flops(lambda: layer(x).sum().backward()) == 2 * 2 * 8 * 20 * 30
+    q = torch.rand(1, 2, 8, 4, requires_grad=True)  # two heads, eight places
+    attend = torch.nn.functional.scaled_dot_product_attention
+    forward = 2 * (2 * 8 * 8 * 4 * 2)  # scores and averages
+    assert count_flops(lambda: attend(q, q, q).sum().backward()) == 3 * forward
+
+
+# Muon
+
+
+def test_newton_schulz_levels_the_singular_values():
+    torch.manual_seed(0)
+    for shape in ((3, 20, 30), (30, 20)):
+        values = torch.linalg.svdvals(orthogonalise(torch.randn(shape)))
+        assert values.min() > 0.6 and values.max() < 1.3
+    assert not orthogonalise(torch.zeros(4, 4)).any(), "zeros stay zeros"
+
+
+def test_muon_steps_are_as_large_as_those_of_adam():
+    torch.manual_seed(0)
+    weights = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((48, 16), (8, 4, 3, 3))]
+    unused = torch.nn.Parameter(torch.ones(2, 2))
+    optimizer = common.Muon([*weights, unused], lr=0.1, weight_decay=0.5)
+    for weight in weights:
+        weight.grad = torch.randn_like(weight)
+    optimizer.step()
+    for weight in weights:
+        assert 0.8 < weight.detach().square().mean().sqrt() / 0.02 < 1.2
+    assert unused.eq(1).all(), "a weight without a gradient is left alone"
+    thirds = torch.nn.Parameter(torch.zeros(48, 16))
+    thirds.grad = weights[0].grad
+    common.Muon([thirds], lr=1.0, rows=16).step()  # each part by itself
+    expected = orthogonalise(weights[0].grad.view(3, 16, 16)).reshape(48, 16)
+    torch.testing.assert_close(thirds.detach(), -0.8 * expected)
+    with pytest.raises(ValueError, match="Muon needs matrices"):
+        common.Muon([torch.nn.Parameter(torch.zeros(3))])
+
+
+@pytest.mark.skipif(not hasattr(torch.optim, "Muon"), reason="torch.optim.Muon is newer")
+def test_muon_agrees_with_that_of_torch():
+    torch.manual_seed(0)
+    ours = torch.nn.Parameter(torch.randn(24, 16))
+    theirs = torch.nn.Parameter(ours.detach().clone())
+    settings = {"lr": 0.02, "weight_decay": 0.1, "momentum": 0.95}
+    pair = [
+        (ours, common.Muon([ours], **settings)),
+        (theirs, torch.optim.Muon([theirs], adjust_lr_fn="match_rms_adamw", **settings)),
+    ]
+    for _ in range(3):
+        gradient = torch.randn(24, 16)
+        for weight, optimizer in pair:
+            weight.grad = gradient.clone()
+            optimizer.step()
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-3)  # theirs computes in bfloat16

@@ -10,7 +10,7 @@ import sys
 import nbformat
 import pytest
 
-from tools import examine, isolate
+from tools import examine, sandbox
 from tools.run import write_results
 
 pytestmark = pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
@@ -69,7 +69,7 @@ def test_a_good_contribution_is_merged_with_our_outputs(contribution, verdict, m
     status, printed = verdict("--merge")
     assert status == 0, printed
     assert "image_generation/tiny on ada.tiny" in printed and "a new task" in printed
-    assert f"isolation: {isolate.best_level()}" in printed
+    assert f"isolation: {sandbox.best_level()}" in printed
     assert "claimed for full mode, not repeated here, so not published: test error 0.001" in printed
     assert "Verdict: nothing to refuse." in printed
     results = contribution.task.read_results()
@@ -150,10 +150,10 @@ def test_a_lie_that_only_a_run_can_find_is_refused(contribution, verdict, name):
     assert status == 1 and message in printed and "Verdict: refused" in printed, printed
 
 
-@pytest.mark.skipif(isolate.best_level() == "audit hook", reason="no isolation on this machine")
+@pytest.mark.skipif(sandbox.best_level() == "audit hook", reason="no isolation on this machine")
 @pytest.mark.parametrize("name", ATTACKS)
 def test_an_attack_finds_nothing(contribution, verdict, name):
-    secret = isolate.Path.home() / "secret.txt"
+    secret = sandbox.Path.home() / "secret.txt"
     secret.write_text("hush")
     environment = os.environ | {"SECRET_TOKEN": "hush"}
     with subprocess.Popen(["sleep", "100"], env=environment) as bystander:
@@ -219,12 +219,12 @@ socket.create_connection(server.getsockname(), timeout=5)
 """
 
 
-@pytest.mark.skipif(isolate.best_level() == "audit hook", reason="no isolation on this machine")
+@pytest.mark.skipif(sandbox.best_level() == "audit hook", reason="no isolation on this machine")
 def test_processes_of_one_training_can_talk(tmp_path):
     (tmp_path / "tree").mkdir()
     command = [sys.executable, "-c", LISTEN]
-    command, environment = isolate.isolated(
-        command, isolate.best_level(), tmp_path / "tree", "quick"
+    command, environment = sandbox.isolated(
+        command, sandbox.best_level(), tmp_path / "tree", "quick"
     )
     subprocess.run(command, env=environment, check=True, timeout=60)
 

@@ -5,9 +5,16 @@ import sys
 import pytest
 
 from tools import mutate
+from tools.command import explained
+from tools.results import Results
 from tools.tasks import all_tasks
 
 CHECKED = "assert steps > 0"
+
+
+@pytest.fixture(autouse=True)
+def one_is_enough(monkeypatch):
+    monkeypatch.setattr(mutate, "FEWEST", 1)
 
 
 @pytest.fixture
@@ -20,19 +27,19 @@ def task(repository, monkeypatch):
 
 
 def write(task, **changes):
-    keys = {"name": "a", "old": "steps * 2", "new": "steps * 3", "red": "double == 2 * steps"}
+    keys = {"name": "a", "old": "steps * 2", "new": "steps * 3", "check": "double == 2 * steps"}
     lines = [f'{key} = "{value}"' for key, value in (keys | changes).items()]
     text = "settings = {steps = 2}\n[[mutation]]\n" + "\n".join(lines)
     (task.folder / "mutations.toml").write_text(text)
 
 
 def run(task, capsys):
-    status = mutate.main([task.path], task.root)
+    status = explained(lambda: mutate.main([task.path], task.root))
     captured = capsys.readouterr()
     return status, captured.out + captured.err
 
 
-def test_a_check_that_turns_red_kills(task, capsys):
+def test_a_check_that_fails_kills(task, capsys):
     write(task)
     status, printed = run(task, capsys)
     assert status == 0 and "1 of 1 mutations killed" in printed
@@ -51,9 +58,10 @@ def test_a_cell_can_read_the_source_of_its_functions(task, repository, capsys):
     ("changes", "message"),
     [
         ({"new": "steps + steps"}, "a: it survived"),
-        ({"new": "steps / 0"}, "ZeroDivisionError in In [2], line 9 instead"),
-        ({"old": "seed = 0", "new": "assert False"}, "AssertionError in In [2], line 5 instead"),
-        ({"new": "nothing"}, "NameError in In [2], line 9 instead"),
+        ({"new": "steps / 0"}, "ZeroDivisionError in In [2], line 7 instead"),
+        ({"old": "seed = 0", "new": "assert False"}, "AssertionError in In [2], line 3 instead"),
+        ({"new": "nothing"}, "NameError in In [2], line 7 instead"),
+        ({"new": "__import__('sys').exit(0)"}, "SystemExit in In [2], line 7 instead"),
     ],
 )
 def test_anything_else_is_a_failure(task, capsys, changes, message):
@@ -66,16 +74,32 @@ def test_anything_else_is_a_failure(task, capsys, changes, message):
     ("changes", "message"),
     [
         ({"old": "steps * 7"}, "'steps * 7' occurs 0 times in the notebook, not once"),
-        ({"red": "steps"}, "times in the notebook, not once"),
+        ({"check": "steps"}, "times in the notebook, not once"),
         ({"new": "steps * 2"}, "changes nothing"),
-        ({"red": "double = steps * 2"}, "changes the check itself"),
-        ({"colour": "x"}, "has the unknown key colour"),
+        ({"check": "double = steps * 2"}, "changes the check itself"),
+        ({"colour": "x"}, "has an unknown key or an odd value: colour"),
     ],
 )
 def test_a_file_that_no_longer_fits_says_so(task, capsys, changes, message):
     write(task, **changes)
     status, printed = run(task, capsys)
     assert status == 2 and message in printed and "image_generation/tiny/mutations.toml" in printed
+
+
+@pytest.mark.parametrize(
+    "text", ["[mutation]", "[[mutations]]", 'mutation = "x"', "settings = 3", "[[mutation]]", "<"]
+)
+def test_odd_files_are_refused_in_a_sentence(task, capsys, text):
+    (task.folder / "mutations.toml").write_text(text)
+    status, printed = run(task, capsys)
+    assert status == 2 and "image_generation/tiny/mutations.toml" in printed
+
+
+def test_too_few_are_not_enough(task, monkeypatch, capsys):
+    monkeypatch.setattr(mutate, "FEWEST", 6)
+    write(task)
+    status, printed = run(task, capsys)
+    assert status == 1 and "it has 1 mutations; write at least 6" in printed
 
 
 def test_a_broken_notebook_kills_nothing(task, repository, capsys):
@@ -90,7 +114,7 @@ def test_counts_are_stored(task, repository):
     repository.store()
     write(task)
     assert mutate.main(["--save", task.path], task.root) == 0
-    counts = task.read_results()["mutations"]
+    counts = Results.read(task).mutations
     assert (counts["killed"], counts["of"]) == (1, 1)
 
 

@@ -1,11 +1,14 @@
 """tools.new: names are checked, and the new notebook lacks nothing but the parts it names."""
 
+import re
+import subprocess
+import sys
+
 import pytest
 
 from tools import new
 from tools.check import check
-from tools.examine import check_style
-from tools.tasks import Task
+from tools.tasks import Task, TaskError
 
 
 @pytest.mark.parametrize(
@@ -18,15 +21,16 @@ from tools.tasks import Task
         ("image_generation/2d", "2d is not in snake_case"),
         ("image_generation/tiny", "The name tiny is taken; choose another, as in tiny_2."),
         ("image_generation/gpt", "The name gpt is taken"),
+        ("image_generation/types", "The name types is taken"),
         ("image_generation/begun", "The folder image_generation/begun exists already"),
     ],
 )
-def test_an_unfit_name_is_refused(repository, capsys, path, message):
+def test_an_unfit_name_is_refused(repository, path, message):
     (repository.root / "README.md").write_text("- `text_generation/gpt/gpt.ipynb`\n")
     (repository.root / "image_generation" / "begun").mkdir()
     before = sorted(repository.root.rglob("*"))
-    assert new.main([path], repository.root) == 2
-    assert message in capsys.readouterr().err
+    with pytest.raises(TaskError, match=re.escape(message)):
+        new.main([path], repository.root)
     assert sorted(repository.root.rglob("*")) == before
 
 
@@ -38,7 +42,8 @@ def test_the_new_notebook_passes_but_for_the_parts_it_names(repository):
     findings = check(task)
     rest = [text for text in findings if "TODO: " not in text]
     assert len(findings) > 10 and len(rest) == 1 and "no stamped outputs" in rest[0]
-    assert list(check_style(task)) == []
+    for command in (["format", "--check"], ["check"]):
+        subprocess.run([sys.executable, "-m", "ruff", *command, str(task.folder)], check=True)
 
 
 def test_adding_a_category_is_adding_a_folder(repository):

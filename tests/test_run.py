@@ -1,7 +1,8 @@
-"""tools.run on a tiny notebook, in real kernels."""
+"""tools.run and what the commands share, on a tiny notebook, in real kernels."""
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,13 +11,16 @@ import time
 import nbformat
 import pytest
 
-from tools import run
+from tests.conftest import RECORD
+from tools import __main__, run
 from tools.check import check
+from tools.command import explained
+from tools.results import Results
 from tools.tasks import TaskError, find_tasks, learning_path
 
 
 def start(repository, *arguments):
-    return run.main(list(arguments), repository.root)
+    return explained(lambda: run.main(list(arguments), repository.root))
 
 
 def copies(repository):
@@ -24,9 +28,7 @@ def copies(repository):
 
 
 def test_a_run_writes_a_copy_that_speaks_of_itself(repository, capsys, monkeypatch):
-    monkeypatch.setenv(
-        "JUPYTER_PATH", str(repository.root)
-    )  # another Python's kernel does not count
+    monkeypatch.setenv("JUPYTER_PATH", str(repository.root))  # another Python's kernel
     (repository.root / "kernels" / "python3").mkdir(parents=True)
     spec = {"argv": ["no-such-python", "{connection_file}"], "display_name": "x", "language": "x"}
     (repository.root / "kernels" / "python3" / "kernel.json").write_text(json.dumps(spec))
@@ -84,6 +86,7 @@ def test_the_progress_bar_leaves_no_trace_while_it_is_on(repository, monkeypatch
 )
 def test_a_failing_cell_is_named_and_a_good_copy_stays(repository, capsys, line, message):
     notebook = repository.notebook()
+    notebook.cells[1].source = "import os"  # nothing that takes seconds
     notebook.cells[3].source = 'print("before")'
     notebook.cells[5].source = line
     repository.write(notebook)
@@ -106,7 +109,7 @@ def test_an_interrupted_run_keeps_what_it_has_and_leaves_no_kernel(repository):
     notebook = repository.notebook()
     notebook.cells[5].source = "import time\nprint('sleeping')\ntime.sleep(60)"
     repository.write(notebook)
-    command = [sys.executable, "-m", "tools.run", "tiny"]
+    command = [sys.executable, "-m", "tools", "run", "tiny"]
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=repository.root, **piped) as process:
         for line in process.stdout:
@@ -114,24 +117,24 @@ def test_an_interrupted_run_keeps_what_it_has_and_leaves_no_kernel(repository):
                 break
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=30)
-    assert process.returncode == 130 and "interrupted, nothing was stored" in error
+    assert process.returncode == 130 and "interrupted" in error
     assert "Traceback" not in error and copies(repository) == ["tiny.quick.interrupted.ipynb"]
     time.sleep(1)
     processes = subprocess.run(["ps", "-eo", "ppid,args"], capture_output=True, text=True).stdout
     assert not [line for line in processes.splitlines() if line.split()[0] == str(process.pid)]
 
 
-def test_what_cannot_be_stored_is_said_before_the_run(repository, capsys, monkeypatch):
+def test_what_cannot_be_stored_is_said(repository, capsys):
     notebook = repository.notebook()
     notebook.cells[7].source = "x = 1"
     repository.write(notebook)
     assert start(repository, "--save", "tiny") == 1
-    assert "needs a last cell that calls record" in capsys.readouterr().err
+    assert "Nothing was stored: the notebook did not call record" in capsys.readouterr().err
     notebook.cells[0].source = "# Tiny"
     repository.write(notebook)
     assert start(repository, "tiny") == 1
     assert "lacks the lines <!-- result -->" in capsys.readouterr().err
-    (repository.root / "runs").rmdir()
+    shutil.rmtree(repository.root / "runs")
     (repository.root / "runs").write_text("a file where the folder should be")
     assert start(repository, "tiny") == 1
     assert "Nothing was run: runs/ cannot be written" in capsys.readouterr().err
@@ -149,6 +152,34 @@ def test_what_is_edited_during_a_run_is_not_lost(repository):
     assert repository.task.read_notebook() == edited
 
 
+def test_an_hour_is_not_lost_by_an_edit(repository, capsys, monkeypatch):
+    real = run.execute
+
+    def execute_and_edit(notebook, task, mode, timeout):
+        recorded = real(notebook, task, mode, timeout)
+        repository.edit(3, "quick=3", "quick=4")
+        return recorded
+
+    monkeypatch.setattr(run, "execute", execute_and_edit)
+    assert start(repository, "--save", "tiny") == 1
+    assert "code was changed while it ran" in capsys.readouterr().err
+    copy = nbformat.read(repository.root / "runs" / "tiny.quick.ipynb", as_version=4)
+    assert copy.cells[7].outputs and "This quick run" in copy.cells[7].outputs[0].text
+
+
+def test_a_comment_cell_written_during_a_run_is_kept(repository):
+    executed = repository.task.read_notebook()
+    edited = repository.task.read_notebook()
+    edited.cells.insert(4, nbformat.v4.new_code_cell("# a remark"))
+    repository.write(edited)
+    executed.metadata["language_info"] = {"name": "python"}
+    for cell in executed.cells[1::2]:
+        cell.outputs = [nbformat.v4.new_output("stream", text=cell.id)]
+    run.save(executed, repository.task, RECORD | {"date": "2026-01-02"})
+    stored = repository.task.read_notebook().cells
+    assert stored[4].source == "# a remark" and stored[6].outputs[0].text == "cell5"
+
+
 def test_a_quick_run_never_replaces_a_full_one(repository):
     repository.store(mode="full", seconds=400.0)
     full = repository.task.read_notebook()
@@ -156,14 +187,14 @@ def test_a_quick_run_never_replaces_a_full_one(repository):
         mode="quick", seconds=24.0, value=50.0
     )
     assert repository.task.read_notebook() == full
-    results = repository.task.read_results()
-    assert results["stored"] == "full" and results["quick"]["seconds"] == 24.0
+    results = Results.read(repository.task)
+    assert results.stored == "full" and results.quick["seconds"] == 24.0
     repository.store(mode="full", seconds=300.0)
-    assert repository.task.read_results()["quick"]["seconds"] == 24.0
+    assert Results.read(repository.task).quick["seconds"] == 24.0
     assert check(repository.task) == []
     repository.edit(3, "quick=3", "quick=4")
     repository.store(mode="quick")  # the full run belongs to other code
-    assert "full" not in repository.task.read_results() and check(repository.task) == []
+    assert not Results.read(repository.task).full and check(repository.task) == []
 
 
 def test_seeds_are_run_and_their_figures_stored(repository, capsys):
@@ -171,9 +202,12 @@ def test_seeds_are_run_and_their_figures_stored(repository, capsys):
     assert start(repository, "--seeds", "2", "tiny") == 0
     printed = capsys.readouterr().out
     assert "seed 1: test error" in printed and "standard deviation" in printed
-    values = repository.task.read_results()["seeds"]["quick"]["values"]
+    values = Results.read(repository.task).seeds["quick"]["values"]
     assert len(values) == 2 and values[0] != values[1]
     assert check(repository.task) == []
+    repository.edit(7, "record(", "assert seed < 1\nrecord(")
+    assert start(repository, "--seeds", "2", "tiny") == 1  # the first figure is kept
+    assert len(Results.read(repository.task).seeds["quick"]["values"]) == 1
 
 
 def test_settings_are_replaced_and_never_stored(repository, capsys):
@@ -183,17 +217,8 @@ def test_settings_are_replaced_and_never_stored(repository, capsys):
     assert 80 <= json.loads(file.read_text())["value"] <= 81
     assert copies(repository) == ["tiny.quick.learning_rate=0.0.ipynb"]
     assert repository.task.notebook.read_bytes() == before and not repository.task.results.exists()
-    assert start(repository, "--set", "rate=0.0", "tiny") == 1
+    assert start(repository, "--set", "rate=0.0", "tiny") == 2
     assert "No cell assigns rate at top level" in capsys.readouterr().err
-
-
-def test_time_left_is_estimated_from_the_stored_run(repository, capsys):
-    repository.store(mode="full", cell_seconds=[1.0, 2.0, 4000.0, 1.0], seconds=4005.0)
-    notebook = repository.task.read_notebook()
-    client = run.Client(notebook)
-    client.start_report(repository.task.read_results()["full"]["cell_seconds"])
-    client.report_start(notebook.cells[1], 1)
-    assert "[1/4] Tiny: a number (67 min left)" in capsys.readouterr().out
 
 
 def test_a_broken_task_hides_no_other(repository, capsys):
@@ -203,7 +228,7 @@ def test_a_broken_task_hides_no_other(repository, capsys):
     assert start(repository, "--list") == 0
     printed = capsys.readouterr().out
     assert "image_generation/tiny" in printed and "broken.ipynb is not a notebook" in printed
-    assert start(repository, "broken") == 1
+    assert start(repository, "broken") == 2
     assert "Traceback" not in capsys.readouterr().err
 
 
@@ -217,8 +242,10 @@ def test_names_of_tasks(repository, name):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tinny"], "There is no task tinny; did you mean image_generation/tiny?"),
-        (["xyz"], "There is no task xyz; python -m tools.run --list shows all."),
+        (["tinny"], "There is no task tinny; did you mean tiny?"),
+        (["TINY"], "There is no task TINY; did you mean tiny?"),
+        (["text_generation/tiny"], "There is no task text_generation/tiny; did you mean tiny?"),
+        (["xyz"], "There is no task xyz; python -m tools run --list shows all."),
         ([""], "There is no task (empty name)"),
         ([], "name a task, or use --list to see them"),
         (["--sav", "tiny"], "there is no option --sav; did you mean --save?"),
@@ -251,13 +278,44 @@ def test_a_name_in_two_categories_needs_its_category(repository):
         find_tasks(["tiny"], repository.root)
 
 
-def test_the_learning_path_follows_the_metadata(repository):
-    for name, strand, position in (("b", "Text", 30), ("a", "From noise to images", 25)):
+def test_the_learning_path_follows_its_file(repository):
+    for name in ("b", "a"):
         folder = repository.root / "image_generation" / name
         folder.mkdir()
-        notebook = repository.notebook()
-        notebook.metadata["task"] |= {"strand": strand, "position": position}
-        nbformat.write(notebook, folder / f"{name}.ipynb")
+        repository.write(repository.notebook())
+        shutil.copy(repository.task.notebook, folder / f"{name}.ipynb")
+    strands = '[[strand]]\nname = "S"\ntasks = ["tiny", "later", "a"]\n'
+    (repository.root / "path.toml").write_text(strands)
     path = learning_path(repository.root)
     names = {strand: [task.name for task in tasks] for strand, tasks in path.items()}
-    assert names == {"From noise to images": ["tiny", "a"], "Text": ["b"]}
+    assert names == {"S": ["tiny", "a"], "More": ["b"]}
+
+
+def test_one_entry_point(capsys):
+    assert __main__.main([]) == 0 and "  run " in capsys.readouterr().out
+    assert __main__.main(["rnu"]) == 2 and "did you mean run?" in capsys.readouterr().err
+    assert __main__.main(["run", "no_such_task"]) == 2
+    assert "There is no task no_such_task" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (OSError(28, "No space left on device", "x.ipynb"), 1, "x.ipynb cannot be written: No sp"),
+        (ModuleNotFoundError("", name="nbval"), 1, "nbval is not installed"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (TaskError("so"), 2, "so"),
+    ],
+)
+def test_what_is_the_users_doing_is_said_in_a_sentence(capsys, error, status, said):
+    def fail():
+        raise error
+
+    assert explained(fail) == status and said in capsys.readouterr().err
+
+
+def test_a_bug_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        explained(lambda: 1 // 0)
+    with pytest.raises(ModuleNotFoundError):
+        explained(lambda: __import__("common.nosuch"))

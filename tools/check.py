@@ -47,8 +47,8 @@ ABSOLUTE_PATH = re.compile(
 )
 MARKDOWN = set(  # all that the text of a notebook is made of, as the site's parser names it
     "inline text softbreak hardbreak hr fence code_block code_inline image heading paragraph "
-    "strong em link table thead tbody tr th td bullet_list ordered_list list_item blockquote math_inline "
-    "math_inline_double math_block".split()
+    "strong em link table thead tbody tr th td bullet_list ordered_list list_item blockquote "
+    "math_inline math_inline_double math_block".split()
 )
 RESULT_MARKS = ("<!-- result -->", "<!-- /result -->")
 MATH_MARKUP = re.compile(r"\\(href|style|class|cssId|require|data|special)\b")  # HTML by MathJax

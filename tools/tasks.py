@@ -123,7 +123,7 @@ def find_tasks(names: Sequence[str], root: Path = ROOT) -> list[Task]:
             paths = " and ".join(task.path for task in fitting)
             raise TaskError(f"{name} fits {paths}; name the category too.")
         if not fitting:
-            hint = nearest(wanted, [name for task in tasks for name in (task.path, task.name)], 3)
+            hint = nearest(wanted.split("/")[-1].lower(), [task.name for task in tasks], 3)
             hint = hint or "python -m tools run --list shows all."
             raise TaskError(f"There is no task {name or '(empty name)'}; {hint}")
         found += fitting
