@@ -175,13 +175,13 @@ def check_style(task: Task) -> Iterator[str]:
 class Runs:
     """Runs of one task, each in a sandbox and a fresh copy of the tree."""
 
-    def __init__(self, task: Task, kind: str, data: Path | None):
-        self.task, self.kind, self.data, self.count = task, kind, data, 0
+    def __init__(self, task: Task, kind: str, folder: Path, data: Path | None = None):
+        self.task, self.kind, self.folder, self.data, self.count = task, kind, folder, data, 0
 
     def start(self, mode: str, *command: str, notebook=None, **settings: str):
         """Run a tool on the task; return its exit status or a reason, its lines, and its tree."""
         self.count += 1
-        tree = self.task.root.with_name(f"run{self.count}")
+        tree = self.folder / f"run{self.count}"
         shutil.copytree(self.task.root, tree)
         if notebook:
             write_notebook(tree / self.task.path / self.task.notebook.name, notebook)
@@ -429,7 +429,7 @@ def examine(options, root: Path, folder: Path) -> int:
         cell.outputs, cell.execution_count = [], None
     write_notebook(task.notebook, notebook)
     digest = code_digest(notebook)
-    runs = Runs(task, sandbox, fetch_data(task, root) if options.full else None)
+    runs = Runs(task, sandbox, folder, fetch_data(task, root) if options.full else None)
     for mode in ("quick", "full") if options.full else ("quick",):
         record, reason, tree = runs.notebook(mode)
         reason = reason or take_outputs(task, mode, record, tree)
