@@ -1,4 +1,4 @@
-"""How good are generated digits? One ruler for all image generators of this repository.
+"""How good are generated digits? One measure for all image generators of this repository.
 
     from image_generation.sample_quality import SampleQuality
 
@@ -8,11 +8,11 @@
     quality.table({"my samples": score, "other samples": images})
 
 The features come from a small classifier of digits. Its weights lie beside this module, so that
-every machine measures with the same ruler: `python -m image_generation.sample_quality` checks them,
-and with `--train` makes them anew.
+every machine measures with the same classifier: `python -m image_generation.sample_quality` trains
+them anew.
 """
 
-import argparse
+import contextlib
 import hashlib
 import os
 from dataclasses import dataclass
@@ -36,11 +36,11 @@ class Score:
     """What `SampleQuality.score` says of a set of images."""
 
     distance: float  # FD-c, lower is better; 100 is the variance of real images
-    spread: float  # the standard deviation of FD-c, were as many images drawn again
+    spread: float  # the standard deviation of FD-c if the same number of images were drawn again
     density: float  # about 1 for real images, lower where samples lie off the real images
     coverage: float  # the share of real images with a sample close by, higher is better
     shares: list[float]  # how many of the images the classifier takes for 0, 1, ... 9
-    missing: list[int]  # digits with less than a third of their due share
+    missing: list[int]  # digits with less than a third of their expected share
 
 
 class Classifier(nn.Module):
@@ -125,8 +125,9 @@ class SampleQuality:
         size = data.x_test.shape[-1]
         if data.x_test.shape[1:] != (1, size, size) or size not in SIZES.values():
             raise ValueError(
-                f"No ruler for {data.name} of {tuple(data.x_test.shape)}: there is one for MNIST "
-                "at 28x28 and one for scikit-learn's digits at 16x16, mnist(device, quick_size=16)."
+                f"No classifier for {data.name} of {tuple(data.x_test.shape)}: there is one for "
+                "MNIST at 28x28 and one for scikit-learn's digits at 16x16, "
+                "mnist(device, quick_size=16)."
             )
         with np.load(WEIGHTS, allow_pickle=False) as file:
             stored = {name.partition("/")[2]: file[name] for name in file if f"{size}/" in name}
@@ -142,7 +143,7 @@ class SampleQuality:
         self.accuracy = (logits.argmax(dim=1) == data.y_test).float().mean().item()
         if self.accuracy < stored["accuracy"] - 0.01:
             raise ValueError(
-                f"The ruler's classifier recognises {self.accuracy:.1%} of the test images, not "
+                f"The classifier recognises {self.accuracy:.1%} of the test images, not "
                 f"{stored['accuracy']:.1%} as it should: {data.name} are not the data it is for."
             )
 
@@ -205,14 +206,14 @@ class SampleQuality:
             distances.append(frechet_distance(self.reference, features[rows]))
         density, coverage = density_coverage(self.reference, self._radius, features)
         shares = torch.bincount(logits.argmax(dim=1), minlength=10).cpu() / count
-        due = torch.bincount(self.data.y_test, minlength=10).cpu() / len(self.data.y_test)
+        expected = torch.bincount(self.data.y_test, minlength=10).cpu() / len(self.data.y_test)
         return Score(
             distance=frechet_distance(self.reference, features),
             spread=torch.tensor(distances).std().item() if distances else 0.0,
             density=density,
             coverage=coverage,
             shares=shares.tolist(),
-            missing=(shares < due / 3).nonzero().flatten().tolist(),
+            missing=(shares < expected / 3).nonzero().flatten().tolist(),
         )
 
     @torch.no_grad()
@@ -224,7 +225,8 @@ class SampleQuality:
                 f"{tuple(images.shape)}."
             )
         sets = []
-        with torch.autocast(self.device.type, enabled=False):
+        mps = self.device.type == "mps"  # which has no autocast before torch 2.5
+        with contextlib.nullcontext() if mps else torch.autocast(self.device.type, enabled=False):
             for chunk in images.detach().split(1000):
                 chunk = chunk.to(self.device)
                 chunk = chunk.float() / 255 if chunk.dtype == torch.uint8 else chunk.float()
@@ -265,22 +267,14 @@ def digest(data: Images) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--train", action="store_true", help="train and store the classifiers")
-    training, arrays = parser.parse_args().train, {}
+    """Train and store both classifiers, and show what they measure on real images."""
+    arrays = {}
     for mode, size in SIZES.items():
         os.environ["DL_MODE"] = mode
         data = mnist(torch.device("cpu"), quick_size=size)
-        if training:
-            arrays.update({f"{size}/{name}": array for name, array in train(data).items()})
-            np.savez_compressed(WEIGHTS, **arrays)
-        with np.load(WEIGHTS, allow_pickle=False) as file:
-            stored = file[f"{size}/digest"]
-        same = "these" if stored == digest(data) else "OTHER"
-        print(f"The classifier was trained on {same} images.")
-        quality = SampleQuality(data)
-        print(f"Test accuracy {quality.accuracy:.2%}")
-        quality.table({"test images": data.x_test})
+        arrays.update({f"{size}/{name}": array for name, array in train(data).items()})
+        np.savez_compressed(WEIGHTS, **arrays)
+        SampleQuality(data).table({"test images": data.x_test})
 
 
 if __name__ == "__main__":

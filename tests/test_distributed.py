@@ -98,9 +98,9 @@ def test_a_failure_is_told_in_a_sentence(monkeypatch):
 
 
 def test_gpt_trains_alike_with_one_and_two_processes():
-    script = Path("text_generation", "gpt", "train_distributed.py")
-    sizes = ["--steps=20", "--batch-size=4", "--context=16", "--width=16", "--layers=1"]
-    sizes += ["--dropout=0", "--test-characters=2000"]
+    script = Path("foundations", "distributed_training", "train_distributed.py")
+    sizes = ["--steps=60", "--batch-size=4", "--context=16", "--width=16", "--layers=1"]
+    sizes += ["--test-characters=2000"]
     many = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     costs = []
     for how in ([], many):

@@ -1,4 +1,4 @@
-"""The ruler for generated digits: its formulas, what it sees, and what it refuses."""
+"""The measure of generated digits: its formulas, what it sees, and what it refuses."""
 
 import dataclasses
 import math
@@ -13,7 +13,6 @@ from common import mnist
 from image_generation import sample_quality
 from image_generation.sample_quality import (
     SampleQuality,
-    Score,
     density_coverage,
     frechet_distance,
     neighbour_distance,
@@ -133,14 +132,7 @@ def test_a_constant_image_neither_lies_among_real_ones_nor_covers_them(quality, 
     assert quality.score(x[:1] + noise).coverage < 0.1
 
 
-def test_every_single_missing_digit_is_named(quality, data):
-    for digit in range(10):
-        assert quality.score(data.x_train[data.y_train != digit]).missing == [digit]
-        kept = (data.y_train != digit) | (torch.arange(len(data.y_train)) % 2 == 0)  # half of them
-        assert quality.score(data.x_train[kept]).missing == []
-
-
-def test_the_spread_foretells_that_of_new_samples(quality, data):
+def test_the_spread_predicts_that_of_new_samples(quality, data):
     drawn, generator = [], torch.Generator().manual_seed(6)
     for _ in range(12):
         rows = torch.randint(len(data.x_train), (400,), generator=generator)
@@ -180,8 +172,8 @@ def test_images_of_another_shape_are_refused(quality, shape):
         quality.score(torch.zeros(shape))
 
 
-def test_data_without_a_ruler_are_refused(data):
-    with pytest.raises(ValueError, match="No ruler for scikit-learn digits .*quick_size=16"):
+def test_data_without_a_classifier_are_refused(data):
+    with pytest.raises(ValueError, match="No classifier for scikit-learn digits .*quick_size=16"):
         SampleQuality(mnist(CPU, quick_size=12))
     other = dataclasses.replace(data, x_test=data.x_test.transpose(2, 3), name="other images")
     with pytest.raises(ValueError, match="other images are not the data it is for"):
@@ -220,10 +212,9 @@ def test_the_stored_weights():
             assert len(weights) == 12 and all(array.dtype == np.float16 for array in weights)
 
 
-def test_training_repeats(data):
-    few = dataclasses.replace(data, x_train=data.x_train[:100], y_train=data.y_train[:100])
-    first, second = sample_quality.train(few), sample_quality.train(few)
-    assert first.keys() == second.keys()
-    assert all(np.array_equal(first[name], second[name]) for name in first)
-    assert str(first["digest"]) != str(sample_quality.digest(data))
-    assert isinstance(SampleQuality(data).real, Score)
+def test_on_a_mac_autocast_is_not_asked_for(data, monkeypatch):
+    quality = SampleQuality(data)
+    quality.device = torch.device("mps")
+    monkeypatch.setattr(torch, "autocast", lambda *a, **k: pytest.fail("torch 2.4 refuses it"))
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *a, **k: self)
+    assert quality.classify(data.x_test).shape == (297, 10)

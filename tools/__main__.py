@@ -9,6 +9,7 @@ from tools.tasks import nearest
 COMMANDS = {
     "run": "run notebooks, store their outputs",
     "check": "find what is wrong with a notebook without running it",
+    "practice": "write a notebook's ideas yourself, and check them",
     "mutate": "break a notebook on purpose; its own checks must notice",
     "new": "begin a new task",
     "examine": "check a contributor's branch, and merge it",

@@ -19,6 +19,7 @@ from pathlib import Path
 import nbformat
 from packaging.version import InvalidVersion, Version
 
+from tools import practice
 from tools.command import Parser, explained
 from tools.mutate import FEWEST, read_mutations
 from tools.results import Results, result_block
@@ -81,6 +82,7 @@ def check(task: Task) -> list[str]:
     findings = [finding for part in parts for finding in part]
     if not any("is not plain Python" in finding for finding in findings):
         findings += [*_code(notebook), *_outputs(notebook), *_stamp(notebook, task)]
+        findings += [f": {problem}" for problem in practice.problems(task)]
     findings = [f"{task.path}/{task.name}.ipynb{finding}" for finding in findings]
     findings += [f"{task.path}/requirements.txt: {text}" for text in _requirements(task, notebook)]
     return findings + [

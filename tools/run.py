@@ -63,6 +63,8 @@ OUT_OF_MEMORY = re.compile(
 class RunError(RuntimeError):
     """A notebook did not run to its end, or its outputs cannot be stored; the message says why."""
 
+    cell = 0  # number of the cell that failed, from 0, Markdown included
+
 
 class ThisPython(KernelSpecManager):
     """Serves the running Python as the kernel, whatever kernels are registered on this machine."""
@@ -173,7 +175,9 @@ def execute(
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             number, heading = client.numbers[client.current], client.headings[client.current]
             message = f'Cell [{number}] under "{heading}" failed: {failure(error, task)}'
-            raise RunError(message) from error
+            failed = RunError(message)
+            failed.cell = client.current
+            raise failed from error
         except RuntimeError as error:  # nbclient's own, when no kernel answers
             raise RunError(f"The notebook's kernel cannot be reached: {error}") from error
         except KeyboardInterrupt:

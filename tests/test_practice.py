@@ -1,0 +1,157 @@
+"""tools.practice: blanks, the reader's copy and its checks; and the items of every notebook."""
+
+import nbformat
+import pytest
+
+from tools import mutate, practice
+from tools.check import check
+from tools.command import explained
+from tools.tasks import all_tasks, code_cells
+
+CODE = '''def double(x):
+    """2 x."""
+    return 2 * x
+
+
+class Model:
+    def square(self, x):
+        """x^2."""
+        y = x * x
+        return y
+
+
+assert double(3) == 6, "twice three is six"
+assert Model().square(3) == 9
+'''
+MUTATIONS = """
+[[mutation]]
+name = "{0}"
+old = "{0}"
+new = "{1}"
+check = "{2}"
+"""
+
+
+@pytest.fixture
+def task(repository):
+    repository.edit(5, "value = 80.0", CODE + "\nvalue = 80.0")
+    notebook = repository.task.read_notebook()
+    notebook.metadata["task"] |= {
+        "practice": [
+            {"name": "double", "hint": "Add it to itself."},
+            {"name": "Model.square", "hint": "Times itself."},
+        ],
+        "exercises": [{"exercise": 1, "check": "assert z == 7, 'seven'", "solution": "z = 7"}],
+    }
+    repository.write(notebook)
+    rows = [("2 * x", "3 * x", "assert double(3)"), ("2 *", "4 *", "assert double(3)")]
+    rows += [("x * x", "x + x", "Model().square"), ("return y", "return x", "Model().square")]
+    text = "".join(MUTATIONS.format(*row) for row in rows)
+    (repository.task.folder / "mutations.toml").write_text(text)
+    return repository.task
+
+
+@pytest.fixture
+def ask(task, capsys):
+    """Return a function that runs the command and returns its status and what it prints."""
+
+    def run(*arguments):
+        status = explained(lambda: practice.main(["tiny", *arguments], task.root))
+        captured = capsys.readouterr()
+        return status, captured.out + captured.err
+
+    return run
+
+
+def edit(task, old, new):
+    path = task.root / "practice" / "tiny.ipynb"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def turn(name):
+    return f'raise NotImplementedError(\\"your turn: {name}\\")'
+
+
+def test_a_reader_s_way_from_blanks_to_solved(task, ask):
+    assert ask()[0] == 0
+    path = task.root / "practice" / "tiny.ipynb"
+    copy = nbformat.read(path, as_version=4)
+    nbformat.validate(copy)
+    source = "\n".join(cell.source for cell in copy.cells)
+    assert "return 2 * x" not in source and '"""2 x."""' in source and "y = x * x" not in source
+    assert "<summary>A hint</summary>\n\nTimes itself." in source
+    assert not any(cell.outputs for cell in code_cells(copy)) and "stamp" not in copy.metadata
+    status, printed = ask("--check")
+    assert status == 1 and "to do   double\nto do   Model.square" in printed and "0 of 3" in printed
+    edit(task, turn("double"), "return 3 * x")
+    status, printed = ask("--check")
+    assert "wrong   double: AssertionError: twice three is six" in printed and "0 of 3" in printed
+    edit(task, "return 3 * x", "return x + x")
+    edit(task, turn("Model.square"), "return x ** 2")
+    status, printed = ask("--check")
+    assert "solved  Model.square\nto do   exercise 1\n2 of 3" in printed
+    edit(task, turn("exercise 1"), "z = 7")
+    assert ask("--check") == (
+        0,
+        "solved  double\nsolved  Model.square\nsolved  exercise 1\n3 of 3\n",
+    )
+    assert ask("--solution", "Model.square")[1].strip().startswith("def square(self, x):")
+    assert ask("--solution", "exercise 1")[1] == "z = 7\n"
+    assert "is there already" in ask()[1] and "return x + x" in path.read_text()
+    assert "kept in tiny.backup-" in ask("--reset", "Model.square")[1]
+    text = path.read_text()  # both items stand in one cell; what was written in the other stays
+    assert "your turn: Model.square" in text and "return x + x" in text and "z = 7" in text
+    assert len(list(path.parent.glob("tiny.backup-*"))) == 1
+
+
+def test_bad_input_gets_a_sentence(task, ask, repository, monkeypatch):
+    assert "There is no tiny.ipynb: write it with" in ask("--check")[1]
+    ask()
+    assert "There is no item duble; did you mean double?" in ask("--solution", "duble")[1]
+    edit(task, turn("double"), "return 2 *")
+    status, printed = ask("--check")
+    assert status == 2 and "code cell 4, line 3" in printed and "invalid syntax" in printed
+    monkeypatch.setattr(practice, "SECONDS", 5)
+    edit(task, "return 2 *", "while True: pass")
+    status, printed = ask("--check")
+    assert status == 1 and "wrong   double: it took longer than" in printed
+    repository.edit(3, "quick=3", "quick=4")
+    assert "written from another version of the notebook" in ask("--check")[1]
+
+
+def test_items_that_cannot_be_judged_are_refused(task, repository):
+    assert not [finding for finding in check(task) if "practice" in finding]
+    (task.folder / "mutations.toml").write_text(MUTATIONS.format("2 * x", "x", "assert double(3)"))
+    findings = [finding for finding in check(task) if "practice" in finding]
+    assert len(findings) == 2 and "item double needs two mutations" in findings[0]
+
+
+PRACTISED = [task for task in all_tasks() if task.facts().get("practice")]
+
+
+@pytest.mark.mutations
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("task", PRACTISED, ids=lambda task: task.path)
+def test_a_blank_fails_first_in_its_check_and_exercises_have_solutions(task):
+    notebook = task.read_notebook()
+    for item in task.facts()["practice"]:
+        number, function = practice.place(notebook, item["name"])
+        cells = code_cells(notebook)
+        mutation = next(
+            mutation
+            for mutation in mutate.read_mutations(task)[1]
+            if mutation["old"]
+            in "\n".join(cells[number].source.split("\n")[slice(*practice.body(function))])
+        )
+        blank = task.read_notebook()
+        cell = code_cells(blank)[number]
+        cell.source = practice.emptied(cell.source, function, item["name"])
+        ended = mutate.run_cells(blank, task, mutation["check"])
+        assert f"your turn: {item['name']}" in ended, (item["name"], ended)
+    for exercise in task.facts().get("exercises", []):
+        solved = task.read_notebook()
+        end = nbformat.v4.new_code_cell(f"{exercise['solution']}\n{exercise['check']}\nDONE = 1")
+        solved.cells.append(end)
+        assert mutate.run_cells(solved, task, "DONE = 1") == "passed", exercise["exercise"]
