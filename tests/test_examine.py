@@ -129,6 +129,8 @@ assert not reached, reached
 @needs_sandbox
 def test_a_run_reaches_nothing_and_what_is_merged_is_ours(contribution, verdict, monkeypatch):
     monkeypatch.setenv("SECRET_TOKEN", "hush")
+    monkeypatch.setattr(examine, "check_mutations", lambda runs: [])
+    monkeypatch.setattr(examine, "check_learning", lambda runs, record: [])
     with tempfile.TemporaryDirectory(dir=Path.home()) as folder:
         secret, place = Path(folder, "secret.txt"), Path(folder, "socket")
         secret.write_text("hush")
@@ -155,8 +157,8 @@ def test_a_run_reaches_nothing_and_what_is_merged_is_ours(contribution, verdict,
     )
     results = Results.read(contribution.task)
     assert results.full is None and results.quick["value"] != 10.2
-    text = contribution.task.notebook.read_text()
-    assert "text/html" not in text and "value *= 1 - learning_rate" in text
+    cells = contribution.task.read_notebook().cells
+    assert "text" in str(cells[SETTINGS].outputs) and "html" not in str(cells[SETTINGS].outputs)
 
 
 @needs_sandbox
@@ -236,8 +238,7 @@ LIES = {  # found by running: edits of cells, message
 @needs_sandbox
 @pytest.mark.parametrize("name", LIES)
 def test_a_lie_that_only_a_run_can_find_is_refused(contribution, verdict, name, monkeypatch):
-    if "seed" not in name:
-        monkeypatch.setattr(examine, "check_mutations", lambda runs: [])
+    monkeypatch.setattr(examine, "check_mutations", lambda runs: [])
     edits, message = LIES[name]
     for edit in edits:
         change(contribution, *edit)
@@ -346,9 +347,7 @@ def test_what_is_wrong_on_paper_is_refused_without_running(
 
 
 @needs_sandbox
-def test_a_new_category_and_a_module_may_come_along(contribution, verdict, monkeypatch):
-    monkeypatch.setattr(examine, "check_mutations", lambda runs: [])
-    monkeypatch.setattr(examine, "check_learning", lambda runs, record: [])
+def test_an_honest_task_with_a_module_in_a_new_category_is_merged(contribution, verdict):
     git(contribution, "switch", "--quiet", "--force-create", "ada.tiny", "main")
     git(contribution, "rm", "--quiet", "--cached", "image_generation/README.md")
     git(contribution, "commit", "--quiet", "--message", "no category")

@@ -369,9 +369,9 @@ def _stamp(notebook, task: Task) -> Iterator[str]:
         yield f": the cells were not run in order; {again}."
     try:
         results = Results.read(task)
-        for run in filter(None, (results.full, results.quick)):
-            if run["digest"] != stamp["digest"]:
-                yield f": the {run['mode']} run of results.json belongs to other code; {again}."
+        for known in filter(None, (results.full, results.quick)):
+            if known["digest"] != stamp["digest"]:
+                yield f": the {known['mode']} run of results.json belongs to other code; {again}."
     except TaskError as error:
         yield f": {error}; {again}."
         return

@@ -380,8 +380,8 @@ def show_code(task: Task, onto: str, root: Path) -> None:
         except TaskError:
             old = b""
         if path.name != "results.json":
-            old, new = readable(name, old), readable(name, path.read_bytes())
-            for line in difflib.unified_diff(old, new, "base", name, lineterm=""):
+            texts = readable(name, old), readable(name, path.read_bytes())
+            for line in difflib.unified_diff(*texts, "base", name, lineterm=""):
                 say(line)
 
 
@@ -392,15 +392,16 @@ def examine(options, root: Path, folder: Path) -> int:
     """
     path = find_task(options.task, options.branch, root)
     onto, start = find_base(options.base, options.branch, root)
-    task = Task(*path.split("/"), folder / "tree")
+    category, name = path.split("/")
+    task = Task(category, name, folder / "tree")
     before = unpack_base(onto, task.root, root)
     is_new = f"{path}/{task.name}.ipynb" not in before
     new_category = f"{task.category}/README.md" not in before
-    shown = commit(options.branch, root)[:10]
+    shown = commit(options.branch, root) or ""
     kind = "a new task" if is_new else "a changed task"
-    say(f"{task.path} on {options.branch} ({shown}), {kind}, as if merged into {onto[:10]}")
-    if options.commit and not commit(options.branch, root).startswith(options.commit):
-        raise TaskError(f"The branch is at {shown}, not at {options.commit}; fetch it again.")
+    say(f"{task.path} on {options.branch} ({shown[:10]}), {kind}, as if merged into {onto[:10]}")
+    if options.commit and not shown.startswith(options.commit):
+        raise TaskError(f"The branch is at {shown[:10]}, not at {options.commit}; fetch it again.")
     shutil.rmtree(task.folder, ignore_errors=True)
     files = list(unpack_task(task, options.branch, start, new_category, root))
     if options.code:
@@ -484,5 +485,5 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconresult_text(errors="replace")  # not every Windows pipe knows every character
+    sys.stdout.reconfigure(errors="replace")  # not every Windows pipe knows every character
     sys.exit(explained(main))

@@ -49,9 +49,9 @@ def _bubblewrap(binds: list[str]) -> list[str]:
     wrap += ["--hostname", "sandbox", "--proc", "/proc", "--dev", "/dev"]
     for folder in ("/tmp", "/home", "/run", "/var/tmp"):
         wrap += ["--tmpfs", folder]
-    for path in SYSTEM:
-        wrap += ["--ro-bind-try", path, path]
-    for device in (path for name in DEVICES for path in Path("/dev").glob(name)):
+    for name in SYSTEM:
+        wrap += ["--ro-bind-try", name, name]
+    for device in (path for pattern in DEVICES for path in Path("/dev").glob(pattern)):
         wrap += ["--dev-bind", str(device), str(device)]
     found = {Path(folder) for folder in (sys.prefix, sys.base_prefix)}
     found |= {path.resolve() for path in found} | {Path(sys.executable).resolve().parent.parent}
@@ -141,7 +141,8 @@ def limited(
     ) as process:
         clock = threading.Timer(seconds, stop, [f"It took longer than {seconds:,.0f} s."])
         clock.start()
-        while part := process.stdout.read1(65_536):
+        assert process.stdout
+        while part := os.read(process.stdout.fileno(), 65_536):
             text = (text + part)[: MOST_PRINTED + 1]
             if len(text) > MOST_PRINTED and not stopped:
                 stop(f"It prints more than {MOST_PRINTED:,} characters.")
