@@ -84,8 +84,12 @@ class Text:
 
 
 def data_folder() -> Path:
-    """Return the folder of the real data sets: DL_DATA, or `data/` in the repository."""
-    return Path(os.environ.get("DL_DATA") or ROOT / "data").expanduser()
+    """Return the folder of the real data sets: DL_DATA, or `data/` in the repository.
+
+    Where this package is installed without the repository, as in Colab, it is `data/` here.
+    """
+    base = ROOT if (ROOT / "pyproject.toml").exists() else Path()
+    return Path(os.environ.get("DL_DATA") or base / "data").expanduser()
 
 
 def fetch(urls: Sequence[str], target: Path, known_hash: str) -> Path:
@@ -138,7 +142,7 @@ def mnist(device: torch.device, quick_size: int = 28) -> Images:
         if not path.exists():
             path = path.with_name(name + ".gz")
             fetch([url + path.name for url in MNIST_URLS], path, f"md5:{md5}")
-        with _reading(path):
+        with reading(path):
             blob = path.read_bytes()
             blob = gzip.decompress(blob) if path.suffix == ".gz" else blob
             arrays.append(
@@ -158,7 +162,7 @@ def cifar10(device: torch.device) -> Images:
         return _images("procedural shapes", offline_data.shapes(), offline_data.SHAPES, device)
     name, path = "CIFAR-10", data_folder() / "cifar10.npz"
     if path.exists():
-        with _reading(path), np.load(path, allow_pickle=False) as file:
+        with reading(path), np.load(path, allow_pickle=False) as file:
             x_train, y_train = file["x_train"].reshape(50000, 32, 32, 3), file["y_train"]
             x_test, y_test = file["x_test"].reshape(10000, 32, 32, 3), file["y_test"]
         digest = hashlib.sha256(x_test.tobytes()).hexdigest()
@@ -171,8 +175,8 @@ def cifar10(device: torch.device) -> Images:
     else:
         path = data_folder() / "cifar-10-python.tar.gz"
         blob = fetch(CIFAR10_URLS, path, f"sha256:{CIFAR10_SHA256}").read_bytes()
-        with _reading(path):  # nothing is unpickled before the checksum of the archive is known
-            _require_hash("sha256", blob, CIFAR10_SHA256)
+        with reading(path):  # nothing is unpickled before the checksum of the archive is known
+            require_hash("sha256", blob, CIFAR10_SHA256)
             names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
             with tarfile.open(fileobj=io.BytesIO(blob)) as archive:
                 files = [archive.extractfile(f"cifar-10-batches-py/{part}") for part in names]
@@ -193,8 +197,8 @@ def shakespeare(device: torch.device) -> Text:
     else:
         name, path = "tinyshakespeare", data_folder() / "tinyshakespeare.txt"
         blob = fetch(SHAKESPEARE_URLS, path, f"md5:{SHAKESPEARE_MD5}").read_bytes()
-        with _reading(path):
-            _require_hash("md5", blob, SHAKESPEARE_MD5)
+        with reading(path):
+            require_hash("md5", blob, SHAKESPEARE_MD5)
         text = blob.decode()
     vocabulary = sorted(set(text))
     ids = {character: index for index, character in enumerate(vocabulary)}
@@ -244,13 +248,14 @@ def _say(name: str, train: int, test: int, unit: str) -> None:
     print(f"Data: {name}, {train:,} training and {test:,} test {unit}")
 
 
-def _require_hash(algorithm: str, blob: bytes, expected: str) -> None:
+def require_hash(algorithm: str, blob: bytes, expected: str) -> None:
+    """Raise ValueError if a file's content has another checksum."""
     if hashlib.new(algorithm, blob, usedforsecurity=False).hexdigest() != expected:
         raise ValueError("the checksum differs")
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
     """Turn the errors of a truncated or foreign file into a DataError."""
     try:
         yield

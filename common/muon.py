@@ -59,7 +59,8 @@ class Muon(torch.optim.Optimizer):
                 average = state["average"].lerp_(weight.grad, 1 - group["momentum"])
                 update = weight.grad.lerp(average, group["momentum"])  # Nesterov: one step ahead
                 matrix = update.flatten(1)
-                parts = matrix.view(-1, group["rows"] or len(matrix), matrix.shape[1])
+                rows = min(group["rows"] or len(matrix), len(matrix))
+                parts = matrix.view(-1, rows, matrix.shape[1])
                 with autocast(weight.device):
                     direction = orthogonalise(parts, group["steps"]).to(weight.dtype)
                 size = 0.2 * max(parts.shape[1:]) ** 0.5

@@ -141,7 +141,7 @@ def plot_curves(
 def progress(iterable, label: str = "", total: int | None = None) -> tqdm:
     """Wrap an iterable in a progress bar that vanishes at its end; use its `write` inside the loop.
 
-    Plain tqdm works in a terminal and in JupyterLab; TQDM_DISABLE=1, set by `tools.run`, switches
+    Plain tqdm works in a terminal and in JupyterLab; TQDM_DISABLE=1, set by `tools run`, switches
     it off.
     """
     return tqdm(

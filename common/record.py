@@ -1,4 +1,4 @@
-"""Check the result of a run and hand it to `tools.run`."""
+"""Check the result of a run and hand it to `tools run`."""
 
 import contextlib
 import json
@@ -61,7 +61,7 @@ def record(
     names.
 
     The result must be finite and better than the baseline, and a GPU run must fit a card of 24 GB.
-    Under `tools.run` and in the tests a violation raises AssertionError; otherwise it is printed.
+    Under `tools run` and in the tests a violation raises AssertionError; otherwise it is printed.
     """
     device, seconds, memory = used()
     baseline_name, baseline_value = baseline
@@ -101,7 +101,7 @@ def record(
         wrong.append(f"{metric} {value:.4g} does not beat {baseline_name}, {baseline_value:.4g}.")
     if device.type == "cuda" and memory and memory > 22:
         wrong.append(f"Peak memory {memory:.1f} GiB does not fit a card of 24 GB.")
-    if path := os.environ.get("DL_RECORD"):  # set by tools.run and by the tests
+    if path := os.environ.get("DL_RECORD"):  # set by tools run and by the tests
         Path(path).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         assert not wrong, " ".join(wrong)
         return

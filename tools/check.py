@@ -34,7 +34,7 @@ FIRST_EDITIONS = {
 }
 MOST_WIDTH = 100  # columns of code; JupyterLab shows no more at 1,280 pixels
 MOST_TEXT = 40_000  # bytes of all printed outputs
-MOST_HELPER_LINES = 250  # of all modules beside a notebook: they hold plumbing, not the idea
+MOST_HELPER_LINES = 350  # of all modules beside a notebook: they hold plumbing, not the idea
 QUICK_SECONDS = 60  # of CPU time for a run in quick mode, start included
 TEMPLATE = Path(__file__).with_name("template.ipynb")
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "cv2": "opencv-python"}

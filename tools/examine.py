@@ -485,5 +485,5 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # not every Windows pipe knows every character
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     sys.exit(explained(main))

@@ -137,7 +137,8 @@ def build(task: Task) -> "NotebookNode":
         raise TaskError(f"{task.path} has no practice version yet.")
     notebook = task.read_notebook()
     digest = code_digest(notebook)
-    cells, known = code_cells(notebook), []
+    cells = code_cells(notebook)
+    known: list[str] = []
     for item in items:
         number, function = place(notebook, item["name"])
         cell = cells[number]

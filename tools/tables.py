@@ -3,8 +3,8 @@
     python -m tools tables            write it
     python -m tools tables --check    change nothing; exit status 1 if something is out of date
 
-The places are marked: <!-- tasks --> ... <!-- /tasks -->, likewise `path`, `picture`, `compare`,
-`figure`, `mutations` and `benchmarks`. <!-- figure: image_generation/vae code-9 --> shows the last
+The places are marked: <!-- tasks --> ... <!-- /tasks -->, likewise `results`, `path`, `picture`,
+`compare`, `figure`, `mutations` and `benchmarks`. <!-- figure: image_generation/vae code-9 --> shows the last
 picture of a cell.
 A comparison names its columns, <!-- compare: FD-c | density -->: its rows are the tasks whose
 stored run has the first of them, as the metric or in `extra` of record(...).
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tools.command import Parser, explained
-from tools.results import Results, Run, compute, duration
+from tools.results import Results, Run, compute, duration, result_text
 from tools.tasks import ROOT, Task, TaskError, learning_path, write_text
 
 PEAK, SHARE = 165e12, 0.25  # FLOP/s of a 4090 in bf16 (dense), and the share that we assume
@@ -74,19 +74,34 @@ def row(*cells: object) -> str:
 
 
 def task_table(root: Path) -> str:
-    """Return the table of all tasks, in the order of the learning path."""
-    lines = [row("Task", "Result (reference)", "Compute", "4090 hours", "Quick mode")]
-    lines.append("|---|---|--:|--:|--:|")
+    """Return the short table of all tasks: result, and time on one RTX 4090."""
+    lines = [row("Notebook", "Result", "One RTX 4090")]
+    lines.append("|---|---|--:|")
     for task, results in in_order(root):
-        result = flops = took = ""
-        if full := results.full:
-            result = f"{full['metric']} **{full['value']:.4g}** {full['unit']}".strip()
-            result += f" on {full['data']} ({full['reference']})"
-            flops = compute(full)
+        result = took = ""
+        if run := results.full:
+            result = f"{run['metric']} **{run['value']:.3g}** {run['unit']}".strip()
+            result += f" on {run['data']}"
         if known := cost(task, results):
-            took = ("" if known[1] else "≈ ") + in_hours(known[0])
+            took = ("" if known[1] else "≈ ") + duration(known[0] * 3600)
+        lines.append(row(link(task), result, took))
+    return "\n".join(lines)
+
+
+def result_table(root: Path) -> str:
+    """Return the long table of all tasks: beside published figures, compute, times."""
+    names = ("Notebook", "Result", "Published", "Compute", "Stored run", "4090 hours", "Quick mode")
+    lines = [row(*names), "|---|---|---|--:|---|--:|--:|"]
+    for task, results in in_order(root):
+        cells = [""] * 5
+        if run := results.full:
+            stored = f"{duration(run['seconds'])} on {run['device']}"
+            result = f"{result_text(run)} on {run['data']}"
+            cells = [result, run["reference"], compute(run), stored, ""]
+        if known := cost(task, results):
+            cells[4] = ("" if known[1] else "≈ ") + in_hours(known[0])
         quick = duration(results.quick["seconds"]) if results.quick else ""
-        lines.append(row(link(task), result, flops, took, quick))
+        lines.append(row(link(task), *cells, quick))
     return "\n".join(lines)
 
 
@@ -177,6 +192,8 @@ def filled(text: str, root: Path, folder: Path, files: dict[Path, bytes]) -> str
         start, name, argument, old, end = match.groups()
         if name == "tasks":
             new = task_table(root)
+        elif name == "results":
+            new = result_table(root)
         elif name == "path":
             new = path_list(root)
         elif name == "compare":

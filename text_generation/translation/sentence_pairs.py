@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from common import data_folder, fetch
+from common.data import reading, require_hash
 from common.device import mode
 
 MULTI30K = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw/"
@@ -66,7 +67,7 @@ def buckets(
     A batch holds pairs of like lengths and at most `tokens` target ids, padding included.
     """
     mixed = [pairs[row] for row in torch.randperm(len(pairs)).tolist()]
-    groups = [[]]
+    groups: list[list[tuple[list[int], list[int]]]] = [[]]
     for pair in sorted(mixed, key=lambda pair: (len(pair[1]), len(pair[0]))):
         if groups[-1] and (len(groups[-1]) + 1) * len(pair[1]) > tokens:
             groups.append([])
@@ -81,7 +82,10 @@ def _multi30k(part: str) -> Pairs:
     for name in (f"{part}.de.gz", f"{part}.en.gz"):
         path = data_folder() / "multi30k" / name
         fetch([MULTI30K + name], path, f"sha256:{SHA256[name]}")
-        lines = gzip.decompress(path.read_bytes()).decode().strip().split("\n")
+        with reading(path):
+            blob = path.read_bytes()
+            require_hash("sha256", blob, SHA256[name])
+            lines = gzip.decompress(blob).decode().strip().split("\n")
         sides.append([" ".join(line.lower().split()) for line in lines])
     return list(zip(*sides, strict=True))
 
@@ -89,7 +93,7 @@ def _multi30k(part: str) -> Pairs:
 def _numbers(count: int) -> Pairs:
     """Different rows of two to four numbers; German says the ones before the tens."""
     generator = torch.Generator().manual_seed(0)
-    pairs = {}
+    pairs: dict[str, str] = {}
     while len(pairs) < count:
         length = int(torch.randint(2, 5, (1,), generator=generator))
         row = torch.randint(72, (length,), generator=generator).tolist()
