@@ -17,7 +17,6 @@ something was, 2 if the command is wrong or there is no sandbox.
 
 import copy
 import difflib
-import io
 import json
 import math
 import os
@@ -26,7 +25,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,7 +46,7 @@ SEED_SHARE = 0.25  # of it must be left with another seed
 CLAIM_SHARE = 0.1  # the contributor's result may differ from ours by this share of the gain
 MOST_BYTES = 2_000_000  # of a notebook as it comes out of a run
 FILES = ("{}.ipynb", "requirements.txt", "results.json", "mutations.toml")
-NEEDED = re.compile(r"(common|tools)/.*|[^/]+|\w+/[^/]+")  # the rest of main is there by name only
+NEEDED = re.compile(r"(common|tools)/.*|[^/]+|(?!docs|tests|benchmarks)\w+/[^/]+")
 SETS = re.compile(r"\b(mnist|cifar10|shakespeare)\(")  # the common data sets, by their functions
 STILL = """\
 def _still(value):
@@ -125,15 +123,18 @@ def find_task(name: str, branch: str, root: Path) -> str:
 
 
 def unpack_base(revision: str, folder: Path, root: Path) -> set[str]:
-    """Write main's common, tools and category modules to a folder; of other files only names."""
-    names = lines("ls-tree", "-r", "-z", "--name-only", revision, root=root)
-    needed = [name for name in names if NEEDED.fullmatch(name)]
-    archive = git("archive", "--format=zip", revision, "--", *needed, root=root)
-    zipfile.ZipFile(io.BytesIO(archive)).extractall(folder)
-    for name in set(names) - set(needed):
+    """Write main's common, tools and category modules to a folder; of other files only names.
+
+    Each file is asked for by itself: `git archive` would make a sparse clone fetch everything.
+    """
+    names = set()
+    for entry in lines("ls-tree", "-r", "-z", revision, root=root):
+        blob, name = entry.split()[2], entry.partition("\t")[2]
+        names.add(name)
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
-    return set(names)
+        needed = NEEDED.fullmatch(name)
+        (folder / name).write_bytes(git("cat-file", "blob", blob, root=root) if needed else b"")
+    return names
 
 
 def unpack_task(task: Task, branch: str, start: str, new: bool, root: Path) -> Iterator[str]:
