@@ -73,12 +73,10 @@ def check(task: Task) -> list[str]:
     except (TaskError, nbformat.ValidationError) as error:
         reason = str(error).partition("\n")[0]
         return [reason if task.path in reason else f"{task.path}: not a valid notebook: {reason}"]
-    parts = [
-        _sizes(task, notebook),
-        _cells(task, notebook),
-        _anatomy(notebook),
-        _facts(task, notebook),
-    ]
+    if not isinstance(notebook.metadata.get("task", {}), dict):
+        return [f"{task.path}: the notebook's metadata `task` must hold names and values."]
+    parts = [_sizes(task, notebook), _cells(task, notebook), _anatomy(notebook)]
+    parts += [_facts(task, notebook)]
     findings = [finding for part in parts for finding in part]
     if not any("is not plain Python" in finding for finding in findings):
         findings += [*_code(notebook), *_outputs(notebook), *_stamp(notebook, task)]
@@ -238,9 +236,6 @@ def _anatomy(notebook) -> Iterator[str]:
 def _facts(task: Task, notebook) -> Iterator[str]:
     """What README and site say of the task stands in the notebook's metadata."""
     facts = notebook.metadata.get("task", {})
-    if not isinstance(facts, dict):
-        yield ": its metadata `task` must hold names and values; see tools/template.ipynb."
-        return
     unknown = {*notebook.metadata} - METADATA | {
         f"task.{key}" for key in facts.keys() - FACTS - MORE_FACTS
     }
