@@ -24,7 +24,7 @@ from common.record import device_name
 class Clock:
     """Trains to the end of `steps`, the authors' own length, or of `budget` seconds, if given.
 
-    These are CPU seconds of this process, which other programs hardly change; on a GPU wall time.
+    These are CPU seconds of this process, as the machine may be shared; on a GPU, wall time.
     """
 
     def __init__(self, steps, points, gpu, budget=None):

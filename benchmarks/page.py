@@ -41,7 +41,7 @@ def flops(number: float) -> str:
 def summary(name: str, kind: str) -> str:
     """Return the mean of a baseline's rows with their range, and the FLOPs of one."""
     if not (ends := [row["curve"][-1] for row in rows(name, kind)]):
-        return "not run" if name in BASELINES else ""
+        return "not run yet" if name in BASELINES else ""
     values = [end[2] for end in ends]
     spread = f" ({min(values):#.4g} to {max(values):#.4g})" if len(values) > 1 else ""
     return f"{sum(values) / len(values):#.4g}{spread}, {flops(ends[0][1])}"
