@@ -1,1 +1,1 @@
-"""Widely used recipes, trained for as long as our notebooks train, on the same data and device."""
+"""Recipes that learners often begin with, rebuilt exactly and trained beside our notebooks."""

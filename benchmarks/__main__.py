@@ -1,137 +1,95 @@
-"""What would the recipe that a learner otherwise picks have reached in our training time?
+"""Train a recipe that learners often begin with, beside our notebook on the same subject.
 
-    python -m benchmarks vae                 ours, then the baseline with our training seconds
-    python -m benchmarks vae --budget 60     the baseline with 60 seconds of training
-    python -m benchmarks vae --own-budget    the baseline with the length that its authors chose
-    python -m benchmarks vae --ours          our notebook, with a quarter of its training
-    python -m benchmarks --page              write the page docs/benchmarks.md from the stored rows
+    python -m benchmarks vae --seeds 3      as long as its authors train, with seeds 0, 1 and 2
+    python -m benchmarks vae --equal-time   as long as our notebook trained in its stored run
+    python -m benchmarks --page             write docs/benchmarks.md, its figure and table.md
 
-Ours is the notebook itself: its stored full run gives figure and seconds. Where that was made on
-another device, ours is run here first. --ours adds a shorter run, for the curve. The baseline gets
-the same data, device and precision; its learning-rate schedule is fitted to the budget. Rows are
-kept in benchmarks/results: a finished one is not run again unless --again is given.
+A row in benchmarks/results is not run again unless its file is deleted.
 """
 
 import argparse
 import importlib
 import json
 import os
-import sys
-from collections.abc import Callable
-from datetime import datetime, timezone
-from pathlib import Path
+import time
+from datetime import date
 
-from benchmarks.clock import Clock
-from common import setup
-from common.device import pick_device, precision
+import torch
+
+from benchmarks import page
+from common import count_flops, setup
 from common.record import device_name
-from tools.run import RunError, positive, run
-from tools.tasks import Parser, Task, TaskError, find_tasks
-
-FOLDER = Path(__file__).resolve().parent
-FILES = {path.stem: path.read_text(encoding="utf-8") for path in FOLDER.glob("*.py")}
-BASELINES = sorted(name for name, text in FILES.items() if "\nSTEPS = " in text)
 
 
-def parser() -> Parser:
-    """Return the command line's parser."""
-    parser = Parser("benchmarks", __doc__)
-    parser.add_argument("task", nargs="?", metavar="TASK", help=", ".join(BASELINES))
-    parser.add_argument("--budget", type=positive, metavar="SECONDS", help="of training")
-    parser.add_argument("--own-budget", action="store_true", help="the published length")
-    parser.add_argument("--ours", action="store_true", help="our notebook, shorter")
-    parser.add_argument("--seeds", type=positive, default=1, metavar="N", help="seeds 0 to N - 1")
-    parser.add_argument("--again", action="store_true", help="run what is stored already, too")
-    parser.add_argument("--page", action="store_true", help="only write docs/benchmarks.md")
-    return parser
+class Clock:
+    """Trains to the end of `steps`, the authors' own length, or of `budget` seconds, if given.
+
+    These are CPU seconds of this process, as the machine may be shared; on a GPU, wall time.
+    """
+
+    def __init__(self, steps, points, gpu, budget=None):
+        self.steps, self.points, self.gpu, self.budget = steps, points, gpu, budget
+        self.seconds, self.done, self.curve = 0.0, 0, []
+
+    @property
+    def progress(self):
+        """The share of the length that is behind us, from 0 to 1."""
+        return min(1.0, self.seconds / self.budget if self.budget else self.done / self.steps)
+
+    def train(self, model, optimizer, loss, evaluate, clip=lambda parameters: None, flops=None):
+        """Descend along the gradient of `loss()`; append points [seconds, FLOPs, *evaluate()].
+
+        evaluate() is the notebook's measure, or None, and the authors' own. A step's FLOPs are
+        counted unless given.
+        """
+        now = time.perf_counter if self.gpu else time.process_time
+
+        def step():
+            begin = now()
+            optimizer.zero_grad()
+            loss().backward()
+            clip(model.parameters())
+            optimizer.step()
+            torch.cuda.synchronize() if self.gpu else None
+            self.seconds, self.done = self.seconds + now() - begin, self.done + 1
+
+        self.parameters = sum(parameter.numel() for parameter in model.parameters())
+        flops = flops or count_flops(step)
+        while not self.curve or self.progress < 1:
+            if self.progress < 1:
+                step()
+            if self.progress >= min(1, (len(self.curve) + 1) / self.points):
+                self.curve.append([round(self.seconds, 1), self.done * flops, *evaluate()])
+                print(self.done, "steps:", *self.curve[-1], flush=True)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit status."""
-    from benchmarks import page
-
-    options = parser().parse_args(arguments)
-    if options.page:
-        page.write()
-        return 0
-    if options.task not in BASELINES:
-        parser().error(f"name a task with a baseline: {', '.join(BASELINES)}")
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
+    words = {"description": __doc__, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    parser = argparse.ArgumentParser("python -m benchmarks", **words)
+    parser.add_argument("task", nargs="?", choices=page.BASELINES)
+    parser.add_argument("--equal-time", action="store_true", help="for our training time")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="seeds 0 to N - 1")
+    parser.add_argument("--page", action="store_true", help="only write the page")
+    options = parser.parse_args(arguments)
+    if options.page or not options.task:
+        return page.write() if options.page else parser.print_help()
     os.environ.setdefault("DL_MODE", "full")
-    try:
-        (task,) = find_tasks([options.task])
-        kind, measure, settings = plan(task, options)
-        for seed in range(options.seeds):
-            stored(task, kind, seed, measure, settings, options.again)
-    except (TaskError, RunError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
-def plan(task: Task, options: argparse.Namespace) -> tuple[str, Callable, object]:
-    """Return the kind of row that is asked for, the function that measures it and its argument."""
-    if options.ours:
-        return "ours", our_row, importlib.import_module(f"benchmarks.{task.name}").SHORTER
-    if options.own_budget:
-        return "own length", baseline_row, None
-    if options.budget:
-        return f"{options.budget} s", baseline_row, options.budget
-    ours = task.read_results().get(os.environ["DL_MODE"])
-    if ours and ours["device"] == device_name(pick_device()):
-        return "equal time", baseline_row, ours["train_seconds"]
-    row = stored(task, "ours in full", 0, our_row, {}, again=False)
-    return "equal time", baseline_row, row["seconds"]
-
-
-def stored(task: Task, kind: str, seed: int, measure: Callable, argument, again: bool) -> dict:
-    """Return the stored row of this run; if there is none, or `again`, measure and store it."""
-    path = FOLDER / "results" / f"{task.name}.{kind.replace(' ', '_')}.{seed}.json"
-    if path.exists() and not again:
-        print(f"{path.name} is stored already.")
-        return json.loads(path.read_text(encoding="utf-8"))
-    date = datetime.now(timezone.utc).date().isoformat()
-    row = {"task": task.path, "kind": kind, "seed": seed, **measure(task, seed, argument)}
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(row | {"date": date}, indent=1) + "\n", encoding="utf-8")
-    print(f"{path.name}: {row['value']:.4g} after {row['seconds']:.0f} s of training")
-    return row
-
-
-def our_row(task: Task, seed: int, settings: dict) -> dict:
-    """Run our notebook with these settings, and return what it recorded."""
-    settings = settings | {"seed": seed}
-    recorded, _ = run(task, os.environ["DL_MODE"], settings=settings)
-    figure = getattr(importlib.import_module(f"benchmarks.{task.name}"), "FIGURE", None)
-    value = recorded["extra"][figure] if figure else recorded["value"]
-    seconds, flops = recorded["train_seconds"], recorded["flops"]["training"]
-    return {
-        "value": value,
-        "seconds": seconds,
-        "flops": flops,
-        "settings": settings,
-        "curve": [[seconds, flops, value]],
-        "device": recorded["device"],
-        "precision": recorded["precision"],
-    }
-
-
-def baseline_row(task: Task, seed: int, budget: float | None) -> dict:
-    """Train the baseline for `budget` seconds, or its own length, and return its row."""
-    module = importlib.import_module(f"benchmarks.{task.name}")
-    device = setup(seed)
-    clock = Clock(budget, module.STEPS, device, getattr(module, "POINTS", 8))
-    module.run(clock, device)
-    return {
-        "value": clock.curve[-1][2],
-        "seconds": round(clock.seconds, 1),
-        "flops": clock.done * clock.flops,
-        "steps": clock.done,
-        "own_steps": module.STEPS,
-        "curve": clock.curve,
-        "device": device_name(device),
-        "precision": precision(device),
-    }
+    torch.set_num_threads(1)  # so that CPU seconds are those of one core
+    module = importlib.import_module(f"benchmarks.{options.task}")
+    kind = "equal_time" if options.equal_time else "own_length"
+    budget = page.ours(options.task)["train_seconds"] if options.equal_time else None
+    for seed in range(options.seeds):
+        path = page.RESULTS / f"{options.task}.{kind}.{seed}.json"
+        if path.exists():
+            continue
+        device = setup(seed)
+        clock = Clock(module.STEPS, module.POINTS, device.type == "cuda", budget)
+        module.run(clock, device)
+        row = {"seed": seed, "steps": clock.done, "parameters": clock.parameters}
+        row |= {"device": device_name(device), "date": str(date.today()), "curve": clock.curve}
+        path.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
