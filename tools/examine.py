@@ -30,7 +30,7 @@ from pathlib import Path
 
 import nbformat
 
-from tools.check import QUICK_SECONDS, check, helpers, rates
+from tools.check import QUICK_SECONDS, check, helpers, markdown, rates
 from tools.command import Parser, explained
 from tools.mutate import FEWEST
 from tools.new import new_task
@@ -367,9 +367,11 @@ def show_code(task: Task, onto: str, root: Path) -> None:
     """Print all text of the branch's files that differs from the base: code, prose, metadata."""
 
     def readable(name: str, content: bytes) -> list[str]:
-        if not name.endswith(".ipynb") or not content:
-            return content.decode(errors="replace").split("\n")
-        notebook = nbformat.reads(content.decode(errors="replace"), as_version=4)
+        text = content.decode(errors="replace")
+        try:
+            notebook = nbformat.reads(text if name.endswith(".ipynb") else "", as_version=4)
+        except Exception:  # no notebook, or a broken one
+            return text.split("\n")
         about = json.dumps(notebook.metadata.get("task"), indent=1, sort_keys=True)
         cells = [f"# %% {cell.cell_type}\n{cell.source}" for cell in notebook.cells]
         return "\n".join([*cells, about]).split("\n")
@@ -404,10 +406,15 @@ def examine(options, root: Path, folder: Path) -> int:
     if options.commit and not shown.startswith(options.commit):
         raise TaskError(f"The branch is at {shown[:10]}, not at {options.commit}; fetch it again.")
     shutil.rmtree(task.folder, ignore_errors=True)
-    files = list(unpack_task(task, options.branch, start, new_category, root))
+    task.folder.mkdir(parents=True)
+    files = list(unpack_task(task, shown, start, new_category, root))
+    readme = task.folder.parent / "README.md"
     if options.code:
         show_code(task, onto, root)
         return 0
+    if new_category and readme.exists():
+        text = readme.read_text(encoding="utf-8", errors="replace")
+        files += [f"{readme.name} of {category}: {said}" for said in markdown(text, task.folder)]
     if is_new:
         try:
             task.folder.rename(folder / "aside")
@@ -457,7 +464,7 @@ def examine(options, root: Path, folder: Path) -> int:
         shutil.rmtree(root / task.path, ignore_errors=True)
         shutil.copytree(task.folder, root / task.path)
         if new_category:
-            shutil.copy(task.folder.parent / "README.md", root / task.category)
+            shutil.copy(readme, root / task.category)
         say(f"         {task.path} is in this checkout, with the outputs of the runs above")
     return count
 
