@@ -1,6 +1,6 @@
 """Sphinx's settings for the site, whose source folder is the repository's root.
 
-Build it with `python -m tools.site`. Pages appear as they stand in the repository; the hooks below
+Build it with `python -m tools site`. Pages appear as they stand in the repository; the hooks below
 add what a site has and a repository lacks: navigation, pictures of the learning path, links to
 Colab, folded plotting code.
 """

@@ -205,7 +205,10 @@ FROZEN = "With training stopped the result is still test error"
 LIES = {  # found by running: edits of cells, message
     "a metric that is typed in": ([(RECORD, "value=value", "value=12.5")], FROZEN),
     "one that asserts a rate": (
-        [(RECORD, "value=value", "value=12.5"), (SETTINGS, "# few", "# few\nassert learning_rate")],
+        [
+            (RECORD, "value=value", "value=12.5"),
+            (SETTINGS, "steps > 0", "steps > 0 and learning_rate"),
+        ],
         FROZEN,
     ),
     "one that divides by a rate": (

@@ -256,7 +256,8 @@ def _facts(task: Task, notebook) -> Iterator[str]:
     for need in needs if isinstance(needs, list) else []:
         if not re.fullmatch(r"\w+/\w+", str(need)) or not _reached(f"../../{need}", task.folder):
             yield f": its metadata says that it needs {need}, and there is no such task."
-    for item in facts.get("data", []):
+    data = facts.get("data", [])
+    for item in data if isinstance(data, list) else [data]:
         right = isinstance(item, dict) and item.keys() == DATA.keys()
         if not (right and all(re.fullmatch(DATA[key], str(item[key])) for key in DATA)):
             yield f": its metadata task.data needs url, hash and file, not {str(item)[:80]}."
