@@ -17,6 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from tools.check import reading_minutes  # noqa: E402
 from tools.stamp import state  # noqa: E402
 from tools.tables import cover  # noqa: E402
 from tools.tasks import REPOSITORY, Task, learning_path  # noqa: E402
@@ -146,10 +147,26 @@ def site_notebook(notebook: dict, task: Task) -> dict:
             cell["metadata"]["mystnb"] = {"image": {"alt": " ".join(alts)}}
         if alts and only_plots(source):
             cell["metadata"]["tags"] = ["hide-input"]
+    if solutions := task.facts().get("exercises"):
+        notebook["cells"].insert(-1, folded_solutions(solutions))
     first = notebook["cells"][0]
     title, _, rest = first["source"].partition("\n")
     first["source"] = f"{title}\n\n{links(task)}\n{rest}"
     return notebook
+
+
+def folded_solutions(exercises: list[dict]) -> dict:
+    """Return a folded code cell with our solutions of the exercises that ask for code."""
+    parts = [f"# Exercise {entry['exercise']}\n{entry['solution']}" for entry in exercises]
+    prompts = {"code_prompt_show": "Show our solutions", "code_prompt_hide": "Hide our solutions"}
+    return {
+        "cell_type": "code",
+        "id": "solutions",
+        "execution_count": None,
+        "outputs": [],
+        "metadata": {"tags": ["hide-input"], "mystnb": prompts},
+        "source": "\n\n".join(parts),
+    }
 
 
 def safe_output(output: dict) -> list[str]:
@@ -163,17 +180,23 @@ def safe_output(output: dict) -> list[str]:
 
 
 def links(task: Task) -> str:
-    """Return the line below a notebook's title: which run, and where to open it."""
+    """Return the line below a notebook's title: which run, how long to read, where to open it."""
     path = f"{task.path}/{task.name}.ipynb"
     colab = REPOSITORY.replace("https://github.com", "https://colab.research.google.com/github")
-    run = state(task.read_notebook(), task.folder, ROOT)
+    notebook = task.read_notebook()
+    run = state(notebook, task.folder, ROOT)
     run = {"full": "Full run", "quick": "Quick run"}.get(run.partition(",")[0], "No stored run")
     parts = [
         f"**{run}**",
+        f"{reading_minutes(notebook)} minutes to read",
         f"[Open in Colab]({colab}/blob/main/{path})",
         f"[Source]({REPOSITORY}/blob/main/{path})",
         f'<a href="{task.name}.ipynb" download>Download</a>',
     ]
+    if task.facts().get("practice"):
+        practice = f"{task.name}.practice.ipynb"
+        parts.append(f'Practice: <a href="{practice}" download>download</a>')
+        parts.append(f"[in Colab]({colab}/blob/practice/practice/{task.name}.ipynb)")
     return " · ".join(parts)
 
 

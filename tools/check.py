@@ -521,6 +521,12 @@ def pictures(cell) -> list[str]:
     return [picture for picture in found if picture]
 
 
+def reading_minutes(notebook) -> int:
+    """Return how long a notebook takes to read: 200 words of text or 15 lines of code a minute."""
+    text = sum(words(cell.source) for cell in notebook.cells if cell.cell_type == "markdown")
+    return round(text / 200 + lines_of_code(notebook) / 15)
+
+
 def lines_of_code(notebook) -> int:
     """Return the number of code lines: neither blank nor only a comment."""
     lines = (line.strip() for cell in code_cells(notebook) for line in cell.source.splitlines())

@@ -16,10 +16,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tools import practice
 from tools.check import markdown
 from tools.command import Parser, explained
 from tools.tables import cover
-from tools.tasks import ROOT, Task, TaskError, all_tasks
+from tools.tasks import ROOT, Task, TaskError, all_tasks, write_notebook
 
 MARK = ".built-by-tools-site"  # a file in every folder that this tool may replace
 SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
@@ -65,6 +66,10 @@ def build(folder: Path, root: Path = ROOT) -> Path:
             raise TaskError(f"Sphinx did not build the site:\n{done.stderr[-3000:].strip()}")
         for task in all_tasks(root):
             shutil.copy(task.notebook, new / task.path)
+            if task.facts().get("practice"):
+                write_notebook(
+                    new / task.path / f"{task.name}.practice.ipynb", practice.build(task)
+                )
             if image := cover(task):
                 (new / "_static" / f"{task.name}.png").write_bytes(image)
         add_policy(new)
