@@ -1,6 +1,7 @@
 """A small repository with one task that has all that the checker asks for and runs in seconds."""
 
 import copy
+import json
 import shutil
 
 import nbformat
@@ -32,26 +33,12 @@ CELLS = [
     '    baseline=("chance", 90.0), reference="5 in the paper", train_seconds=1.5,\n'
     '    flops={"training": 3e15})',
 ]
-RECORD = {
-    "mode": "quick",
-    "data": "noise",
-    "metric": "test error",
-    "value": 3.0,
-    "unit": "%",
-    "baseline": {"name": "chance", "value": 90.0},
-    "reference": "5 in the paper",
-    "higher_is_better": False,
-    "parameters": 10,
-    "flops": {"training": 3e15},
-    "train_seconds": 1.5,
-    "seconds": 9.0,
-    "peak_memory_gib": 0.5,
-    "extra": {},
-    "device": "CPU, 2 cores",
-    "precision": "fp32",
-    "versions": {"torch": "2.15.0", "python": "3.11.7"},
-    "date": "2026-01-02",
-}
+RECORD = json.loads("""{
+"mode": "quick", "data": "noise", "metric": "test error", "value": 3.0, "unit": "%",
+"baseline": {"name": "chance", "value": 90.0}, "reference": "5 in the paper",
+"higher_is_better": false, "parameters": 10, "flops": {"training": 3e15}, "train_seconds": 1.5,
+"seconds": 9.0, "peak_memory_gib": 0.5, "extra": {}, "device": "CPU, 2 cores", "precision": "fp32",
+"versions": {"torch": "2.15.0", "python": "3.11.7"}, "date": "2026-01-02"}""")
 
 
 class Repository:
@@ -63,8 +50,7 @@ class Repository:
         (self.task.folder.parent / "README.md").write_text("# Image generation\n")
         (self.task.folder / "requirements.txt").write_text("-r ../../common/requirements.txt\n")
         for name in ("common", "tools"):
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(ROOT / name, root / name, ignore=ignored)
+            shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", root)
         self.write(self.notebook())
 
@@ -73,12 +59,8 @@ class Repository:
         kinds = (new_markdown_cell, new_code_cell)
         cells = [kinds[index % 2](source, id=f"cell{index}") for index, source in enumerate(CELLS)]
         notebook = new_notebook(cells=cells)
-        notebook.metadata["task"] = {
-            "title": "Tiny",
-            "summary": "learn a number",
-            "needs": [],
-            "cover": "cell5",
-        }
+        facts = {"title": "Tiny", "summary": "learn a number", "needs": [], "cover": "cell5"}
+        notebook.metadata["task"] = facts
         return notebook
 
     def write(self, notebook):
