@@ -9,18 +9,17 @@ from pathlib import Path
 import pytest
 from nbval.plugin import IPyNbCell
 
-from tools.isolate import GUARD
 from tools.tasks import all_tasks
 
 ROOT = Path(__file__).parent
 FOLDER = tempfile.TemporaryDirectory()  # removed at exit
-Path(FOLDER.name, "sitecustomize.py").write_text(GUARD, encoding="utf-8")  # no network
+NO_NETWORK = ROOT / "tests" / "no_network"  # a sitecustomize.py
 os.environ.update(
     DL_MODE="quick",
     DL_DATA=str(Path(FOLDER.name, "data")),
     DL_RECORD=os.devnull,  # a result that does not beat its baseline is an error
     TQDM_DISABLE="1",
-    PYTHONPATH=os.pathsep.join(filter(None, [FOLDER.name, str(ROOT), os.getenv("PYTHONPATH")])),
+    PYTHONPATH=os.pathsep.join(filter(None, [str(NO_NETWORK), str(ROOT), os.getenv("PYTHONPATH")])),
     PYTHONWARNINGS="error::FutureWarning:__main__",  # what the newest torch warns of
     PYDEVD_DISABLE_FILE_VALIDATION="1",
 )

@@ -1,6 +1,6 @@
 """Sphinx's settings for the site, whose source folder is the repository's root.
 
-Build it with `python -m tools.site`. Pages appear as they stand in the repository; the hooks below
+Build it with `python -m tools site`. Pages appear as they stand in the repository; the hooks below
 add what a site has and a repository lacks: navigation, pictures of the learning path, links to
 Colab, folded plotting code.
 """
@@ -17,9 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tools.check import RAW_HTML  # noqa: E402
-from tools.readme import cover  # noqa: E402
 from tools.stamp import state  # noqa: E402
+from tools.tables import cover  # noqa: E402
 from tools.tasks import REPOSITORY, Task, learning_path  # noqa: E402
 
 MATHJAX = "d4295dc33744836935c1399feece5159577b34c5c8ffb9f1c6324cd82e03a882"  # of tex-svg.js, 3.2.2
@@ -56,7 +55,7 @@ html_theme_options = {
     },
     "dark_css_variables": {"color-brand-primary": "#7cc4f4", "color-brand-content": "#7cc4f4"},
 }
-html_static_path = ["static"]  # tools.site adds a folder with the covers
+html_static_path = ["static"]
 html_favicon = "static/favicon.svg"
 html_css_files = ["site.css"]
 html_js_files = [("site.js", {"defer": "defer"})]
@@ -66,19 +65,19 @@ html_show_copyright = False
 copybutton_selector = "div.cell_input div.highlight pre, div.highlight-sh pre"
 
 
-def mathjax_folder() -> str:
-    """Return the folder of MathJax 3.2.2, which draws formulas as SVG and needs no other file.
+def mathjax_file() -> str:
+    """Return the file of MathJax 3.2.2 that draws formulas as SVG and needs no other.
 
     Raises RuntimeError if it is missing or, by its checksum, another.
     """
     found = distribution("sphinx-mathjax-offline")
-    path = Path(found.locate_file("sphinx-mathjax-offline/static/mathjax/tex-svg.js"))
+    path = Path(str(found.locate_file("sphinx-mathjax-offline/static/mathjax/tex-svg.js")))
     if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != MATHJAX:
         raise RuntimeError(f"{path} is not MathJax 3.2.2; install requirements-dev.txt anew.")
-    return str(path.parent)
+    return str(path)
 
 
-html_static_path.append(mathjax_folder())
+html_static_path.append(mathjax_file())
 
 
 def read_source(app, page: str, source: list[str]) -> None:
@@ -130,21 +129,19 @@ def navigation() -> str:
 def site_notebook(notebook: dict, task: Task) -> dict:
     """Return a notebook with links below its title, folded plotting code and picture texts.
 
-    What a notebook must not contain is taken out here once more: raw HTML, and outputs that are
-    neither text nor PNG.
+    Of its metadata only kernel and language stay, of its outputs only text and PNG pictures.
     """
+    kept = ("kernelspec", "language_info")
+    metadata = {key: notebook["metadata"][key] for key in kept if key in notebook["metadata"]}
+    notebook["metadata"] = metadata
     for cell in notebook["cells"]:
         source = "".join(cell["source"])
         cell["metadata"] = {}
-        if cell["cell_type"] == "markdown":
-            cell["source"] = outside_code(source)
+        cell.pop("attachments", None)
+        if cell["cell_type"] != "code":
+            cell["source"] = source
             continue
-        cell["outputs"] = [safe_output(output) for output in cell.get("outputs", [])]
-        alts = [
-            output["metadata"].get("image/png", {}).get("alt", "")
-            for output in cell["outputs"]
-            if "image/png" in output.get("data", {})
-        ]
+        alts = [alt for output in cell["outputs"] for alt in safe_output(output)]
         if alts:
             cell["metadata"]["mystnb"] = {"image": {"alt": " ".join(alts)}}
         if alts and only_plots(source):
@@ -155,11 +152,21 @@ def site_notebook(notebook: dict, task: Task) -> dict:
     return notebook
 
 
+def safe_output(output: dict) -> list[str]:
+    """Take everything but text and PNG pictures out of an output; return the pictures' texts."""
+    picture = output.get("metadata", {}).get("image/png", {})
+    if "data" in output:
+        kept = ("image/png", "text/plain")
+        output["data"] = {kind: output["data"][kind] for kind in kept if kind in output["data"]}
+        output["metadata"] = {}
+    return [str(picture.get("alt", ""))] if "image/png" in output.get("data", {}) else []
+
+
 def links(task: Task) -> str:
     """Return the line below a notebook's title: which run, and where to open it."""
     path = f"{task.path}/{task.name}.ipynb"
     colab = REPOSITORY.replace("https://github.com", "https://colab.research.google.com/github")
-    run = state(task.read_notebook(), ROOT)
+    run = state(task.read_notebook(), task.folder, ROOT)
     run = {"full": "Full run", "quick": "Quick run"}.get(run.partition(",")[0], "No stored run")
     parts = [
         f"**{run}**",
@@ -168,22 +175,6 @@ def links(task: Task) -> str:
         f'<a href="{task.name}.ipynb" download>Download</a>',
     ]
     return " · ".join(parts)
-
-
-def outside_code(markdown: str) -> str:
-    """Return Markdown whose raw HTML, outside code, is shown as text."""
-    parts = re.split(r"(```.*?```|`[^`\n]*`)", markdown, flags=re.DOTALL)
-    escaped = (RAW_HTML.sub(lambda tag: tag[0].replace("<", "&lt;"), part) for part in parts[::2])
-    parts[::2] = escaped
-    return "".join(parts)
-
-
-def safe_output(output: dict) -> dict:
-    """Return an output with nothing but text and PNG pictures in it."""
-    if "data" in output:
-        kept = ("image/png", "text/plain")
-        output["data"] = {kind: output["data"][kind] for kind in kept if kind in output["data"]}
-    return output
 
 
 def only_plots(source: str) -> bool:

@@ -33,6 +33,11 @@ CELLS = [
     '    baseline=("chance", 90.0), reference="5 in the paper", train_seconds=1.5,\n'
     '    flops={"training": 3e15})',
 ]
+MUTATIONS = "\n".join(
+    f'[[mutation]]\nname = "{steps} steps"\nold = "quick=3"\nnew = "quick={steps}"\n'
+    'check = "assert steps > 0"\n'
+    for steps in range(-5, 1)
+)
 RECORD = json.loads("""{
 "mode": "quick", "data": "noise", "metric": "test error", "value": 3.0, "unit": "%",
 "baseline": {"name": "chance", "value": 90.0}, "reference": "5 in the paper",
@@ -49,6 +54,7 @@ class Repository:
         self.task.folder.mkdir(parents=True)
         (self.task.folder.parent / "README.md").write_text("# Image generation\n")
         (self.task.folder / "requirements.txt").write_text("-r ../../common/requirements.txt\n")
+        (self.task.folder / "mutations.toml").write_text(MUTATIONS)
         for name in ("common", "tools"):
             shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", root)

@@ -47,7 +47,7 @@ def test_what_a_notebook_needs_stands_before_it_on_the_path():
 
 
 def test_a_cell_that_fails_is_red_and_stops_the_notebook_and_the_network_is_cut(tmp_path):
-    for name in ("common", "tools", ".github", *categories()):
+    for name in ("common", "tools", "tests/no_network", ".github", *categories()):
         ignored = shutil.ignore_patterns("__pycache__", "*.ipynb")
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
     for name in ("conftest.py", "pyproject.toml"):

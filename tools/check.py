@@ -8,15 +8,21 @@ wrong. Cells are counted from 1, Markdown included.
 """
 
 import ast
+import contextlib
+import functools
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import nbformat
+from packaging.version import InvalidVersion, Version
 
 from tools import practice
 from tools.command import Parser, explained
+from tools.mutate import FEWEST, read_mutations
 from tools.results import Results, result_block
 from tools.stamp import code_digest, find_block, outputs_digest, shared_digest
 from tools.tasks import ROOT, Task, TaskError, all_tasks, code_cells, find_tasks
@@ -29,22 +35,34 @@ FIRST_EDITIONS = {
 }
 MOST_WIDTH = 100  # columns of code; JupyterLab shows no more at 1,280 pixels
 MOST_TEXT = 40_000  # bytes of all printed outputs
+MOST_HELPER_LINES = 350  # of all modules beside a notebook: they hold plumbing, not the idea
+QUICK_SECONDS = 60  # of CPU time for a run in quick mode, start included
 TEMPLATE = Path(__file__).with_name("template.ipynb")
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "PIL": "pillow", "cv2": "opencv-python"}
-REQUIREMENT = re.compile(r"([A-Za-z0-9][\w.-]*)(\[[\w, -]+\])?\s*>=\s*[\w.]+\s*(;.*)?")
+HIDING = {"exec", "eval", "compile", "__import__", "importlib.import_module"}
+MARKER = r'(;\s*(python_version|sys_platform)\s*[<>=!]=?\s*"[\w.]+")?'
+REQUIREMENT = re.compile(r"([A-Za-z0-9][\w.-]*)(\[[\w, -]+\])?\s*>=\s*([\w.]+)\s*" + MARKER)
 SHARED_REQUIREMENTS = "-r ../../common/requirements.txt"
 ABSOLUTE_PATH = re.compile(
     r"(?<![\w./:])/(?:home|root|Users|work|workspace|tmp|mnt|content|opt|var|data)/[\w.-]+"
     r"|\b[A-Za-z]:\\\w+|(?<![\w/])~/\w+|/(?:site|dist)-packages/"
 )
-LINK = re.compile(r"(!?)\[[^\]]*\]\(\s*<?([^)>\s]+)[^)]*\)")
-RAW_HTML = re.compile(
-    r"<(?!!-- /?result -->|br>|/?(?:sub|sup|kbd|details|summary)>)[/!a-zA-Z][^>]*>"
+MARKDOWN = set(  # all that the text of a notebook is made of, as the site's parser names it
+    "inline text softbreak hardbreak hr fence code_block code_inline image heading paragraph "
+    "strong em link table thead tbody tr th td bullet_list ordered_list list_item blockquote "
+    "math_inline math_inline_double math_block".split()
 )
+RESULT_MARKS = ("<!-- result -->", "<!-- /result -->")
+MATH_MARKUP = re.compile(r"\\(href|style|class|cssId|require|data|special)\b")  # HTML by MathJax
+NOT_PLAIN = re.compile(r"[<>\[\]|\\`\n\r]|[^\x20-\U0010ffff]")  # in texts that README and site show
 UNWRITTEN = re.compile(r"TODO:[^\n\"|]*")
 FIRST_EDITION = "import sys\nfrom pathlib import Path\n\nroot = Path("  # until they are run again
-MARKER = re.compile(r"#\s*(NBVAL_\w+|PYTEST_VALIDATE_\w+)")
+SKIP = re.compile(r"#\s*(NBVAL_\w+|PYTEST_VALIDATE_\w+)")
 FACTS = {"title": str, "summary": str, "needs": list, "cover": str}
+METADATA = {"kernelspec", "language_info", "stamp", "task"}
+MORE_FACTS = {"practice", "exercises", "data", "gpu"}
+DATA = {"url": r"https?://[\w.:/%~?=&+-]+", "hash": r"sha256:[0-9a-f]{64}", "file": r"\w[\w.-]*"}
+RATE = re.compile(r"(^|_)(rates?|lr)(_|$)")
 OUTPUT_KINDS = {"text/plain", "image/png"}
 
 
@@ -56,13 +74,20 @@ def check(task: Task) -> list[str]:
     except (TaskError, nbformat.ValidationError) as error:
         reason = str(error).partition("\n")[0]
         return [reason if task.path in reason else f"{task.path}: not a valid notebook: {reason}"]
-    parts = [_sizes(task, notebook), _cells(task, notebook), _anatomy(notebook), _facts(task)]
+    if not isinstance(notebook.metadata.get("task", {}), dict):
+        return [f"{task.path}: the notebook's metadata `task` must hold names and values."]
+    parts = [_sizes(task, notebook), _cells(task, notebook), _anatomy(notebook)]
+    parts += [_facts(task, notebook)]
     findings = [finding for part in parts for finding in part]
     if not any("is not plain Python" in finding for finding in findings):
         findings += [*_code(notebook), *_outputs(notebook), *_stamp(notebook, task)]
-        findings += [f": {problem}" for problem in practice.problems(task)]
+        with contextlib.suppress(TaskError):  # of mutations.toml, told below
+            findings += [f": {problem}" for problem in practice.problems(task)]
     findings = [f"{task.path}/{task.name}.ipynb{finding}" for finding in findings]
-    return findings + [f"{task.path}/requirements.txt: {text}" for text in _requirements(task)]
+    findings += [f"{task.path}/requirements.txt: {text}" for text in _requirements(task, notebook)]
+    return findings + [
+        f"{task.path}/{text}" for text in [*_helpers(task, notebook), *_mutations(task)]
+    ]
 
 
 def _sizes(task: Task, notebook) -> Iterator[str]:
@@ -73,7 +98,7 @@ def _sizes(task: Task, notebook) -> Iterator[str]:
         (len(notebook.cells), "cells", round(room * MOST_CELLS)),
         (lines_of_code(notebook), "lines of code", round(room * MOST_LINES)),
         (longest, "lines in one code cell", 65 if room > 1 else MOST_CELL_LINES),
-        (sum(map(_words, markdown)), "words of Markdown", round(room * MOST_WORDS)),
+        (sum(map(words, markdown)), "words of Markdown", round(room * MOST_WORDS)),
         (task.notebook.stat().st_size, "bytes", MOST_BYTES),
     ):
         if number > most:
@@ -89,15 +114,17 @@ def _cells(task: Task, notebook) -> Iterator[str]:
             yield f"{place}{match.group()} exists on one machine only; use a relative path."
         for match in UNWRITTEN.finditer(cell.source):
             yield f"{place}write this part and delete its marker: {match.group().strip()}"
-        if cell.metadata.get("tags"):
-            yield f"{place}remove its tags: every cell is run and shown."
+        for name in sorted({*cell.metadata} - {"lines_to_next_cell"}):
+            yield f"{place}remove its metadata {name}: nothing is hidden."
+        if cell.get("attachments"):
+            yield f"{place}remove its attachments; let the notebook draw its pictures."
         if cell.cell_type == "raw":
             yield f"{place}make this raw cell Markdown or code."
         if cell.cell_type == "markdown":
-            yield from (place + text for text in _markdown(cell.source, task.folder))
+            yield from (place + text for text in markdown(cell.source, task.folder, number == 1))
         if cell.cell_type != "code":
             continue
-        if match := MARKER.search(cell.source):
+        if match := SKIP.search(cell.source):
             yield f"{place}remove the comment {match.group(1)}: every cell is run and checked."
         for line in cell.source.splitlines():
             if len(line) > MOST_WIDTH:
@@ -110,25 +137,80 @@ def _cells(task: Task, notebook) -> Iterator[str]:
                 "use no magics or shell commands."
             )
             continue
-        for name in sorted(_imports(tree, task.root)):
+        for name in sorted(_imports(tree, task)):
             distribution = DISTRIBUTIONS.get(name, name)
             if _normal(distribution) not in listed:
                 where = f"{task.path}/requirements.txt"
                 yield f"{place}it imports {name}; add {distribution}>=VERSION to {where}."
 
 
-def _markdown(source: str, folder: Path) -> Iterator[str]:
-    text = _without_code(source)
-    if match := RAW_HTML.search(text):
-        yield f"raw HTML ({match.group()[:30]}) is not shown everywhere; write plain Markdown."
-    for picture, target in LINK.findall(text):
-        if re.match(r"(https?:)?//", target):
-            if picture:
-                yield f"the picture {target} lies on another server; let the notebook draw it."
+@functools.cache
+def _parser():
+    """Return the site's own Markdown parser."""
+    from markdown_it.renderer import RendererHTML
+    from myst_parser.config.main import MdParserConfig
+    from myst_parser.parsers.mdit import create_md_parser
+
+    return create_md_parser(MdParserConfig(enable_extensions={"dollarmath"}), RendererHTML)
+
+
+def tokens(source: str) -> list:
+    """Return the parts of a Markdown text, those inside of others too."""
+    found, todo = [], list(reversed(_parser().parse(source)))
+    while todo:
+        found.append(todo.pop())
+        todo += reversed(found[-1].children or [])
+    return found
+
+
+def markdown(source: str, folder: Path, first: bool = False) -> Iterator[str]:
+    """Yield what a Markdown cell must not hold: HTML, directives, remote pictures, dead links."""
+    for token in tokens(source):
+        info, shown = token.info.strip(), token.content.strip().partition("\n")[0][:40]
+        if token.type.startswith("html") and not (first and token.content.strip() in RESULT_MARKS):
+            yield f"raw HTML ({shown}) is not shown everywhere; write plain Markdown."
         elif (
-            not re.match(r"#|mailto:", target) and not (folder / target.partition("#")[0]).exists()
+            not token.type.startswith("html")
+            and token.type.removesuffix("_open").removesuffix("_close") not in MARKDOWN
         ):
-            yield f"the link {target} leads nowhere."
+            yield f"{token.type} ({shown}) is more than Markdown; write plain Markdown."
+        elif token.type == "fence" and info.startswith("{"):
+            yield f"the directive {info} runs on the site; write plain Markdown."
+        elif token.type.startswith("math") and (match := MATH_MARKUP.search(token.content)):
+            yield f"the formula's {match[0]} is HTML by another name; write plain mathematics."
+        target = str(token.attrs.get("href") or token.attrs.get("src") or "")
+        remote = re.match(r"(\w[\w+.-]*:)?//|mailto:", target)
+        if token.type == "image" and remote:
+            yield f"the picture {target} lies on another server; let the notebook draw it."
+        elif remote and not re.match(r"https?://|mailto:", target):
+            yield f"the link {target} is neither http nor https."
+        elif target and not remote and not target.startswith("#"):
+            if not _reached(target.partition("#")[0], folder):
+                yield f"the link {target} leads nowhere."
+
+
+def _reached(target: str, folder: Path) -> bool:
+    """Return whether a relative link leads to a file of the repository, checked out or not."""
+    root = folder.resolve().parents[1]
+    path = (folder / target).resolve()
+    if not path.is_relative_to(root):
+        return False
+    name = path.relative_to(root).as_posix()
+    hidden = any(
+        part.startswith(".") or part in ("data", "runs", "build") for part in name.split("/")
+    )
+    return not hidden and (path.exists() or name in tracked(root))
+
+
+@functools.cache
+def tracked(root: Path) -> set[str]:
+    """Return the files and folders that git knows, also those that a sparse clone left out."""
+    try:
+        done = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True)
+    except OSError:  # no git
+        return set()
+    files = [Path(name) for name in done.stdout.decode(errors="replace").split("\0") if name]
+    return {path.as_posix() for file in files for path in (file, *file.parents)}
 
 
 def _anatomy(notebook) -> Iterator[str]:
@@ -136,13 +218,15 @@ def _anatomy(notebook) -> Iterator[str]:
     first = cells[0].source if cells and cells[0].cell_type == "markdown" else ""
     if not first.startswith("# "):
         yield ", cell 1: it must be Markdown that begins with the title, as in '# ResNet: ...'."
-    if not re.search(r"^\|(?=.*--)[-:| ]+\|\s*$", first, re.MULTILINE):
+    if not any(token.type == "table_open" for token in tokens(first)):
         yield ", cell 1: the table of facts (paper, data, model, metric, needs) is missing."
     if find_block(notebook) is None:
         yield ", cell 1: the lines <!-- result --> and <!-- /result --> are missing."
     for number, cell in enumerate(cells[1:], 2):
         if cell.cell_type == "markdown":
-            if re.search(r"^# ", _without_code(cell.source), re.MULTILINE):
+            if any(
+                token.type == "heading_open" and token.tag == "h1" for token in tokens(cell.source)
+            ):
                 yield f", cell {number}: it has a second heading of level 1; use ## and below."
     template = code_cells(nbformat.read(TEMPLATE, as_version=4))[0].source
     head = template.partition("import")[0]
@@ -151,22 +235,47 @@ def _anatomy(notebook) -> Iterator[str]:
         yield ": the first code cell must begin with the two lines of tools/template.ipynb."
 
 
-def _facts(task: Task) -> Iterator[str]:
+def _facts(task: Task, notebook) -> Iterator[str]:
     """What README and site say of the task stands in the notebook's metadata."""
-    facts, notebook = task.facts(), task.read_notebook()
+    facts = notebook.metadata.get("task", {})
+    unknown = {*notebook.metadata} - METADATA | {
+        f"task.{key}" for key in facts.keys() - FACTS - MORE_FACTS
+    }
+    for name in sorted(unknown):
+        yield f": remove {name} from its metadata; the site and the tools know no such entry."
     for name, kind in FACTS.items():
         if not isinstance(facts.get(name), kind) or facts[name] == "":
             yield f": its metadata lacks task.{name} ({kind.__name__}); see tools/template.ipynb."
-    for name, value in facts.items():
-        if isinstance(value, str) and "TODO:" in value:
-            yield f": its metadata says task.{name} {value!r}; write it."
+    for name, text in _texts(facts):
+        if "TODO:" in text:
+            yield f": its metadata says task.{name} {text!r}; write it."
+        elif match := NOT_PLAIN.search(text) or name == "title" and re.search(r"[()]", text):
+            if name not in ("exercises", "practice", "data"):
+                yield f": its metadata task.{name} holds {match[0]!r}; write plain text."
     needs = facts.get("needs", [])
     for need in needs if isinstance(needs, list) else []:
-        if not (task.root / str(need)).is_dir():
+        if not re.fullmatch(r"\w+/\w+", str(need)) or not _reached(f"../../{need}", task.folder):
             yield f": its metadata says that it needs {need}, and there is no such task."
+    data = facts.get("data", [])
+    for item in data if isinstance(data, list) else [data]:
+        right = isinstance(item, dict) and item.keys() == DATA.keys()
+        if not (right and all(re.fullmatch(DATA[key], str(item[key])) for key in DATA)):
+            yield f": its metadata task.data needs url, hash and file, not {str(item)[:80]}."
     covers = [cell for cell in notebook.cells if cell.get("id") == facts.get("cover")]
     if "stamp" in notebook.metadata and not any(map(pictures, covers)):
         yield ": its metadata names no cell with a picture as task.cover."
+
+
+def _texts(facts: dict) -> Iterator[tuple[str, str]]:
+    """Yield every text in the metadata with the name of its entry."""
+    for name, value in facts.items():
+        todo = [value]
+        while todo:
+            part = todo.pop()
+            if isinstance(part, str):
+                yield name, part
+            elif isinstance(part, (dict, list)):
+                todo += [*part, *part.values()] if isinstance(part, dict) else part
 
 
 def _code(notebook) -> Iterator[str]:
@@ -178,10 +287,11 @@ def _code(notebook) -> Iterator[str]:
             yield f": no cell calls {name}(...), which gives {gives}."
     if any("record" in called for called in calls[:-1]):
         yield ": record(...) must stand in the last code cell, after everything that can fail."
-    assigned = [ast.unparse(node) for tree in trees for node in tree.body]
-    if not any(re.fullmatch(r"seed = \d+", line) for line in assigned):
+    top = [ast.unparse(node) for tree in trees for node in tree.body]
+    if not any(re.fullmatch(r"seed = \d+", line) for line in top):
         yield ": no cell says `seed = 0`, from which everything random must follow."
     nodes = [node for tree in trees for node in ast.walk(tree)]
+    named = {name for cell in code_cells(notebook) for name, _ in rates(cell.source)}
     tests = [node for node in nodes if isinstance(node, ast.Assert)]
     if not tests and not any("assert_close" in ast.unparse(node) for node in nodes):
         yield ": there is no assert; check formulas on tiny tensors against a closed form."
@@ -189,8 +299,20 @@ def _code(notebook) -> Iterator[str]:
         text = ast.unparse(node) if isinstance(node, ast.Call) else ""
         if re.match(r"(torch\.manual_seed|np\.random\.seed|random\.seed)\(\d", text):
             yield f": {text} hides the run's seed; write `seed` or `seed + 1` in it."
-        if isinstance(node, (ast.If, ast.IfExp)) and "mode()" in ast.unparse(node.test):
-            yield ": an if depends on mode(); a mode changes sizes and data by pick(...) only."
+        test = node.test if isinstance(node, (ast.If, ast.IfExp, ast.While)) else None
+        if text.startswith("mode(") or test and _calls(test) & {"mode", "pick"}:
+            yield ": the code depends on the mode; it changes sizes and data by pick(...) only."
+        if text.startswith("pick(") and re.search(r"=(True|False)\b", text):
+            yield f": {text} switches code by the mode; a mode changes sizes and data only."
+        if text.startswith("record(") and _calls(node) & {"pick"}:
+            yield ": record(...) depends on the mode; hand it what was measured."
+        if isinstance(node, ast.Compare) and "0" in map(
+            ast.unparse, [node.left, *node.comparators]
+        ):
+            for name in sorted({n.id for n in _names(node)} & named):
+                yield f": it compares {name} with 0; a rate only trains."
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in HIDING:
+            yield f": {ast.unparse(node.func)}(...) runs code that nobody can read; write it out."
         if isinstance(node, ast.Constant) and node.value == "DL_MODE":
             yield ": it reads DL_MODE; use pick(...) for what differs between the modes."
     bars = {"progress"}
@@ -245,9 +367,9 @@ def _stamp(notebook, task: Task) -> Iterator[str]:
         yield f": the cells were not run in order; {again}."
     try:
         results = Results.read(task)
-        for run in filter(None, (results.full, results.quick)):
-            if run["digest"] != stamp["digest"]:
-                yield f": the {run['mode']} run of results.json belongs to other code; {again}."
+        for known in filter(None, (results.full, results.quick)):
+            if known["digest"] != stamp["digest"]:
+                yield f": the {known['mode']} run of results.json belongs to other code; {again}."
     except TaskError as error:
         yield f": {error}; {again}."
         return
@@ -264,18 +386,41 @@ def _stamp(notebook, task: Task) -> Iterator[str]:
         yield ": no output is a picture; show what the model does."
 
 
-def _requirements(task: Task) -> Iterator[str]:
+def _requirements(task: Task, notebook) -> Iterator[str]:
+    path = task.folder / "requirements.txt"
+    try:
+        text = path.read_bytes().decode("ascii") if path.exists() else ""
+    except UnicodeDecodeError:
+        yield "it holds more than ASCII; pip may read it in another way."
+        return
+    if re.search(r"coding[:=]|[^\n -~]|\\", text):  # pip reads a text in the encoding that it names
+        yield "remove encodings, backslashes and control characters; pip reads them in its own way."
     lines = _requirement_lines(task)
     if SHARED_REQUIREMENTS not in lines:
         yield f"its first line must be {SHARED_REQUIREMENTS}, which lists what every task needs."
+    imported = {
+        _normal(DISTRIBUTIONS.get(name, name))
+        for tree in _trees(task, notebook)
+        for name in _imports(tree, task)
+    }
     for line in lines:
-        if line != SHARED_REQUIREMENTS and not REQUIREMENT.fullmatch(line):
+        if line == SHARED_REQUIREMENTS:
+            continue
+        if not (match := REQUIREMENT.fullmatch(line)):
             yield f"{line!r} is not of the form name>=version; use lower bounds only."
+        elif _normal(match[1]) not in imported:
+            yield f"nothing imports {match[1]}; remove it, or correct its name."
+        else:
+            try:
+                if Version(match[3]) > Version(installed := metadata.version(match[1])):
+                    yield f"{line!r} asks for more than {installed}, which is installed here."
+            except (metadata.PackageNotFoundError, InvalidVersion):
+                pass
 
 
 def _requirement_lines(task: Task) -> list[str]:
     path = task.folder / "requirements.txt"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = path.read_bytes().decode("ascii", "replace").splitlines() if path.exists() else []
     return [line for line in (re.sub(r"(^|\s)#.*", "", line).strip() for line in lines) if line]
 
 
@@ -286,12 +431,88 @@ def _listed(task: Task) -> list[str]:
     return [match.group(1) for match in matches if match]
 
 
-def _imports(tree: ast.AST, root: Path) -> set[str]:
+def helpers(task: Task) -> list[Path]:
+    """Return the modules beside the notebook."""
+    return sorted(task.folder.glob("*.py"))
+
+
+def _trees(task: Task, notebook) -> list[ast.Module]:
+    """Return the code of the notebook and of the modules beside it, as far as it is Python."""
+    sources = [cell.source for cell in code_cells(notebook)]
+    sources += [path.read_text(encoding="utf-8", errors="replace") for path in helpers(task)]
+    trees = []
+    for source in sources:
+        try:
+            trees.append(ast.parse(source))
+        except SyntaxError:
+            continue
+    return trees
+
+
+def _helpers(task: Task, notebook) -> Iterator[str]:
+    """The modules beside the notebook are imported, few, and shadow nothing."""
+    paths, text = helpers(task), "\n".join(cell.source for cell in notebook.cells)
+    imported = {
+        part
+        for tree in _trees(task, notebook)
+        for name in _modules(tree)
+        for part in name.split(".")
+    }
+    lines = sum(path.read_bytes().count(b"\n") for path in paths)
+    if lines > MOST_HELPER_LINES:
+        yield f"{paths[0].name}: the modules have {lines} lines, more than {MOST_HELPER_LINES}."
+    for path in paths:
+        name, source = path.stem, path.read_text(encoding="utf-8", errors="replace")
+        taken = {*sys.stdlib_module_names, *map(_normal, _listed(task)), *DISTRIBUTIONS}
+        if name in taken or re.match(r"test_|conftest$|site|usercustomize|setup$", name):
+            yield f"{path.name}: rename it; Python or pytest would load it in place of another."
+        if name not in imported and path.name not in text:
+            yield f"{path.name}: the notebook neither imports nor names it; remove it."
+        if match := ABSOLUTE_PATH.search(source):
+            yield f"{path.name}: {match[0]} exists on one machine only; use a relative path."
+        try:
+            found = _imports(ast.parse(source), task)
+        except SyntaxError as error:
+            yield f"{path.name}: line {error.lineno} is not Python."
+            continue
+        for module in sorted(found):
+            if _normal(DISTRIBUTIONS.get(module, module)) not in map(_normal, _listed(task)):
+                yield f"{path.name}: it imports {module}; add it to requirements.txt."
+
+
+def _mutations(task: Task) -> Iterator[str]:
+    try:
+        if (count := len(read_mutations(task)[1])) < FEWEST:
+            yield f"mutations.toml: it has {count} mutations of the code; write at least {FEWEST}."
+    except TaskError as error:
+        yield str(error).removeprefix(f"{task.path}/")
+
+
+def rates(source: str) -> list[tuple[str, int]]:
+    """Return the settings at top level with the word rate in their names, and their last lines."""
+    found = [
+        (name.id, node.end_lineno or node.lineno)
+        for node in ast.parse(source).body
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        for name in _names(target)
+    ]
+    return [(name, line) for name, line in found if RATE.search(name)]
+
+
+def _modules(tree: ast.AST) -> set[str]:
+    """Return the modules that a piece of code imports, with their packages."""
     nodes = list(ast.walk(tree))
     names = {a.name for node in nodes if isinstance(node, ast.Import) for a in node.names}
-    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
-    names = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)
-    return {name for name in names if name != "common" and not (root / name).is_dir()}
+    froms = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return names | {f"{node.module}.{alias.name}" for node in froms for alias in node.names}
+
+
+def _imports(tree: ast.AST, task: Task) -> set[str]:
+    """Return the packages that a piece of code imports from outside of the repository."""
+    names = {name.partition(".")[0] for name in _modules(tree)} - set(sys.stdlib_module_names)
+    own = {"common", *(path.stem for path in helpers(task))}
+    return {name for name in names if name not in own and not (task.root / name).is_dir()}
 
 
 def pictures(cell) -> list[str]:
@@ -320,12 +541,9 @@ def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _without_code(source: str) -> str:
-    return re.sub(r"```.*?```|`[^`\n]*`|\$\$.*?\$\$|\$[^$\n]+\$", "", source, flags=re.DOTALL)
-
-
-def _words(source: str) -> int:
-    prose = re.sub(r"<!--.*?-->|\]\([^)]*\)", " ", _without_code(source), flags=re.DOTALL)
+def words(source: str) -> int:
+    """Return the number of words of a Markdown text, without code and formulas."""
+    prose = " ".join(token.content for token in tokens(source) if token.type == "text")
     return len(re.findall(r"\w[\w'’-]*", prose))
 
 

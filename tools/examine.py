@@ -1,47 +1,69 @@
 """Examine a task on a contributor's branch, as it would be after merging; then merge it.
 
-    python -m tools.examine pixelcnn --branch ada.pixelcnn --code     show its code, run nothing
-    python -m tools.examine pixelcnn --branch ada.pixelcnn            check it, run quick mode
-    python -m tools.examine pixelcnn --branch ada.pixelcnn --full     also run full mode
-    python -m tools.examine pixelcnn --branch ada.pixelcnn --full --merge
+    python -m tools examine pixelcnn --branch ada.pixelcnn --code     show what it adds, run nothing
+    python -m tools examine pixelcnn --branch ada.pixelcnn            check it, run quick mode
+    python -m tools examine pixelcnn --branch ada.pixelcnn --full     also run full mode
+    python -m tools examine pixelcnn --branch ada.pixelcnn --full --merge
                                       if nothing is refused, put the task into this checkout
 
-Only the task's folder is taken from the branch, so stay on main: then the tools that judge are
-main's. The notebook runs three times in quick mode, in a copy: as it is, with its learning rate set
-to zero (the result must get worse) and with another seed (the result must change a little). What is
-merged are the outputs of these runs, never the contributor's. The runs are isolated as far as this
-machine allows; the verdict says how far. The exit status is 0 if nothing was refused, 1 if
-something was, 2 if the command is wrong.
+Only the task's known files are taken from the branch, so stay on main: then the tools that judge
+are main's. Each run happens in a sandbox (bubblewrap or a container), in a fresh copy that cannot
+be written: the notebook as it is; with training stopped (it must get worse); with another seed (it
+must change a little); with the mistakes of mutations.toml. What is merged are the files of the
+branch with the text and pictures of our runs, never the contributor's. These are checks against
+mistakes; against a forger only reading helps. The exit status is 0 if nothing was refused, 1 if
+something was, 2 if the command is wrong or there is no sandbox.
 """
 
+import copy
 import difflib
-import io
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 
-from tools.check import check
-from tools.isolate import LEVELS, best_level, isolated
+from tools.check import QUICK_SECONDS, check, helpers, markdown, rates
+from tools.command import Parser, explained
+from tools.mutate import FEWEST
 from tools.new import new_task
-from tools.stamp import duration, figure
-from tools.tasks import ROOT, Parser, Task, TaskError, code_cells, write_notebook
+from tools.results import RUN, Results, check_keys, duration, result_text
+from tools.run import save
+from tools.sandbox import cpu_seconds, find_sandbox, limited, read_output, sandboxed
+from tools.stamp import code_digest
+from tools.tasks import ROOT, TASK_FILE, Task, TaskError, code_cells, nearest, write_notebook
 
-QUICK_SECONDS = 120  # the aim is 45 on two cores; this leaves room for a slower machine
-GAIN_SHARE = 0.5  # another seed may change the gain over the baseline by this share of it
+LIMITS = {"quick": 1200, "mutations": 3600, "full": 12 * 3600}  # seconds of a run, by the clock
+FROZEN_SHARE = 0.5  # of its gain over the baseline may be left to a result without training
+SEED_SHARE = 0.25  # of it must be left with another seed
 CLAIM_SHARE = 0.1  # the contributor's result may differ from ours by this share of the gain
-MOST_PRINTED = 200_000  # characters that a run may print
+MOST_BYTES = 2_000_000  # of a notebook as it comes out of a run
 FILES = ("{}.ipynb", "requirements.txt", "results.json", "mutations.toml")
-TASK_FILE = re.compile(r"(\w+/(\w+))/\2\.ipynb")
-RATE = re.compile(r"^(\w*learning_rate\w*) = ", re.MULTILINE)
+NEEDED = re.compile(r"(common|tools)/.*|[^/]+|(?!docs|tests|benchmarks)\w+/[^/]+")
+SETS = re.compile(r"\b(mnist|cifar10|shakespeare)\(")  # the common data sets, by their functions
+STILL = """\
+def _still(value):
+    if isinstance(value, dict):
+        return {key: _still(item) for key, item in value.items()}
+    return [_still(item) for item in value] if isinstance(value, (list, tuple)) else value * 0
+
+
+def _stop(optimizer, *arguments):
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+
+
+import torch.optim.optimizer as _optimizer
+
+_optimizer.register_optimizer_step_pre_hook(_stop)
+"""
 
 
 def git(*arguments: str, root: Path) -> bytes:
@@ -68,26 +90,17 @@ def commit(name: str, root: Path) -> str | None:
 
 
 def find_base(base: str | None, branch: str, root: Path) -> tuple[str, str]:
-    """Return the commit to merge into, and the one that the branch started from.
+    """Return the commit to merge into, main by default, and the one that the branch started from.
 
-    `base` is main by default. A branch that shares no history with it was started from dev_start,
-    whose only commit is then the first of the branch; without any main, that is the base too.
-    Raises TaskError if `base` does not exist.
+    Raises TaskError if there is none.
     """
-    first = lines("rev-list", "--max-parents=0", branch, root=root)[-1]
-    if base and not commit(base, root):
-        raise TaskError(f"There is no branch or commit {base}; fetch it, or name another --base.")
-    onto = commit(base or "main", root) or commit("origin/main", root) or first
+    names = [base] if base else ["main", "origin/main", "origin/dev_start"]
+    if not (onto := next(filter(None, (commit(name, root) for name in names)), None)):
+        raise TaskError(f"There is no {' or '.join(names)}; fetch it, or name another --base.")
     try:
         return onto, lines("merge-base", onto, branch, root=root)[0]
-    except TaskError:
-        return onto, first
-
-
-def unpack(revision: str, folder: Path, root: Path, *paths: str) -> None:
-    """Write the files of a commit into a folder; links become plain files."""
-    archive = git("archive", "--format=zip", revision, *paths, root=root)
-    zipfile.ZipFile(io.BytesIO(archive)).extractall(folder)
+    except TaskError as error:
+        raise TaskError(f"{branch} did not start from {names[0]}; see CONTRIBUTING.md.") from error
 
 
 def find_task(name: str, branch: str, root: Path) -> str:
@@ -103,84 +116,131 @@ def find_task(name: str, branch: str, root: Path) -> str:
     paths = [match[1] for match in map(TASK_FILE.fullmatch, files) if match]
     fitting = [path for path in paths if wanted in (path, path.partition("/")[2])]
     if len(fitting) != 1:
-        known = {key: path for path in paths for key in (path, path.partition("/")[2])}
-        near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.5)
-        hint = f" Did you mean {known[near[0]]}?" if near else ""
+        hint = nearest(wanted, [key for path in paths for key in (path, path.partition("/")[2])])
         found = "several tasks are" if fitting else "no task is"
-        raise TaskError(f"On {branch} {found} called {name}.{hint}")
+        raise TaskError(f"On {branch} {found} called {name}; {hint}")
     return fitting[0]
 
 
-def check_files(task: Task, branch: str, start: str, root: Path) -> Iterator[str]:
-    """Yield what is wrong with the set of files that the branch changes."""
+def unpack_base(revision: str, folder: Path, root: Path) -> set[str]:
+    """Write main's common, tools and category modules to a folder; of other files only names.
+
+    Each file is asked for by itself: `git archive` would make a sparse clone fetch everything.
+    """
+    names = set()
+    for entry in lines("ls-tree", "-r", "-z", revision, root=root):
+        blob, name = entry.split()[2], entry.partition("\t")[2]
+        names.add(name)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        needed = NEEDED.fullmatch(name)
+        (folder / name).write_bytes(git("cat-file", "blob", blob, root=root) if needed else b"")
+    return names
+
+
+def unpack_task(task: Task, branch: str, start: str, new: bool, root: Path) -> Iterator[str]:
+    """Write the branch's known files of a task; yield what is wrong with the others."""
+    readme = f"{task.category}/README.md"
     changed = lines("diff", "--name-only", "--no-renames", "-z", start, branch, root=root)
-    if outside := [name for name in changed if not name.startswith(f"{task.path}/")]:
+    outside = [name for name in changed if not name.startswith(f"{task.path}/")]
+    if outside := [name for name in outside if not (new and name == readme)]:
         names = ", ".join(outside[:5]) + (" and more" if len(outside) > 5 else "")
         yield f"The branch also changes {names}; a task touches only its own folder."
     known = [name.format(task.name) for name in FILES]
-    for entry in lines("ls-tree", "-r", "-z", branch, f"{task.path}/", root=root):
-        mode, name = entry.split()[0], entry.partition("\t")[2].removeprefix(f"{task.path}/")
-        if name not in known or mode not in ("100644", "100755"):
-            yield f"{task.path}/{name} is none of {', '.join(known)}; remove it."
-    if commit("HEAD", root) == commit(branch, root):
-        if lines("status", "--porcelain", "-z", "--", task.path, root=root):
-            yield f"{task.path} has changes that are not committed; only commits are examined."
+    wanted = [f"{task.path}/", *([readme] if new else [])]
+    for entry in lines("ls-tree", "-r", "-l", "-z", branch, "--", *wanted, root=root):
+        (mode, _, blob, size), path = entry.split()[:4], entry.partition("\t")[2]
+        name = path.removeprefix(f"{task.path}/")
+        if mode not in ("100644", "100755"):
+            yield f"{path} is a link or a repository; put a plain file there."
+        elif name not in known and path != readme and not re.fullmatch(r"[a-z]\w*\.py", name):
+            yield f"{path} is none of {', '.join(known)}, no module beside them; remove it."
+        elif int(size) > MOST_BYTES:
+            yield f"{path} has {int(size):,} bytes; make it smaller."
+        else:
+            (task.root / path).parent.mkdir(parents=True, exist_ok=True)
+            (task.root / path).write_bytes(git("cat-file", "blob", blob, root=root))
+    if lines("status", "--porcelain", "-z", "--", task.path, root=root):
+        yield f"{task.path} has changes here that are not committed; only commits are examined."
 
 
 def check_style(task: Task) -> Iterator[str]:
-    """Yield what ruff, which does not run code, finds in the task's notebook."""
+    """Yield what ruff, which does not run code, finds in the task's folder."""
     for command in (["format", "--check"], ["check", "--output-format=concise"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "ruff", *command, "--no-cache", task.path],
-            cwd=task.root,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-        )
+        command = [sys.executable, "-m", "ruff", *command, "--no-cache", task.path]
+        done = subprocess.run(command, cwd=task.root, capture_output=True, encoding="utf-8")
         if done.returncode:
-            found = "; ".join(done.stdout.split("\n")[:3])
-            yield f"Run ruff {command[0]} {task.path} and fix what is left ({found})."
+            found = "; ".join((done.stdout or done.stderr).split("\n")[:3])
+            yield f"Run ruff {command[3]} {task.path} and fix what is left ({found})."
 
 
-def run(task: Task, mode: str, *options: str) -> tuple[dict | None, str]:
-    """Run the examined notebook, isolated; return its record, or None and why it failed."""
-    record = task.root.parent / "home" / "record.json"
-    command = [sys.executable, "-m", "tools.run", task.path, "--record", str(record), *options]
-    command += ["--cell-timeout", str(QUICK_SECONDS)] if mode == "quick" else []
-    command, environment = isolated(command, best_level(), task.root, mode)
-    record.unlink(missing_ok=True)
-    printed, last = 0, ""
-    with subprocess.Popen(
-        command,
-        cwd=task.root,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-        errors="replace",
-    ) as process:
-        for line in process.stdout:
-            printed += len(line)
-            if printed > MOST_PRINTED:
-                process.kill()
-                return None, f"It prints more than {MOST_PRINTED:,} characters."
-            say(f"    {line.rstrip()}")
-            last = line.strip() if "failed:" in line or not last else last
-    if process.returncode or not record.exists():
-        return None, last
-    return json.loads(record.read_text(encoding="utf-8")), ""
+class Runs:
+    """Runs of one task, each in a sandbox and a fresh copy of the tree."""
+
+    def __init__(self, task: Task, kind: str, folder: Path, data: Path | None = None):
+        self.task, self.kind, self.folder, self.data, self.count = task, kind, folder, data, 0
+
+    def start(self, mode: str, *command: str, notebook=None, **settings: str):
+        """Run a tool on the task; return its exit status or a reason, its lines, and its tree."""
+        self.count += 1
+        tree = self.folder / f"run{self.count}"
+        shutil.copytree(self.task.root, tree)
+        if notebook:
+            write_notebook(tree / self.task.path / self.task.notebook.name, notebook)
+        settings |= {"DL_MODE": "full" if mode == "full" else "quick"}
+        data = self.data if mode == "full" else None
+        arguments = ["-m", command[0], self.task.path, *command[1:]]
+        arguments, environment, folder = sandboxed(self.kind, arguments, tree, data, **settings)
+        show = say if mode != "mutations" else (lambda line: None)
+        limit = LIMITS[mode]
+        status, printed = limited(
+            arguments, environment, folder, limit, lambda line: show(f"    {line}")
+        )
+        return status, printed, tree
+
+    def notebook(self, mode: str, *options: str, notebook=None, **settings: str):
+        """Run the notebook; return its record, or None, a reason why it failed, and its tree."""
+        command = ("tools.run", "--record", "runs/record.json", *options)
+        status, printed, tree = self.start(mode, *command, notebook=notebook, **settings)
+        said = [line for line in printed if line.startswith(f"{self.task.path}: ")] or printed
+        reason = next((line for line in reversed(said) if line.strip()), "It says nothing.")
+        if status:
+            return None, status if isinstance(status, str) else reason, tree
+        try:
+            record = json.loads(read_output(tree / "runs" / "record.json", 20_000) or "")
+            check_keys(record | dict.fromkeys(("digest", "shared"), ""), RUN)
+        except (ValueError, TypeError, AttributeError) as error:  # TaskError is a ValueError
+            return None, f"It recorded no result: {error}", tree
+        return record, "", tree
 
 
-def check_mutations(task: Task) -> Iterator[str]:
-    """Yield which of the task's mutations its own checks do not notice."""
-    command = [sys.executable, "-m", "tools.mutate", task.path]
-    command, environment = isolated(command, best_level(), task.root, "quick")
-    done = subprocess.run(
-        command, cwd=task.root, env=environment, capture_output=True, encoding="utf-8"
-    )
-    if done.returncode:
-        lines = [line.strip(" -") for line in done.stdout.splitlines() if line.startswith("  - ")]
-        yield from lines or [done.stderr.strip()[-500:]]
+def take_outputs(task: Task, mode: str, record: dict, tree: Path) -> str:
+    """Put text and pictures of a run into the branch's own notebook, stamped; return a reason."""
+    notebook = task.read_notebook()
+    try:
+        text = read_output(tree / "runs" / f"{task.name}.{mode}.ipynb", MOST_BYTES)
+        ran = code_cells(nbformat.reads(text or "", as_version=4))
+        executed = nbformat.v4.new_notebook(cells=copy.deepcopy(code_cells(notebook)))
+        if [cell.source for cell in ran] != [cell.source for cell in executed.cells]:
+            return "The executed copy holds other code than the branch."
+        for number, (cell, done) in enumerate(zip(executed.cells, ran, strict=True), 1):
+            cell.outputs, cell.execution_count = [*map(plain, done.outputs)], number
+        executed.metadata["language_info"] = {"name": "python"}
+        save(executed, task, record | {"mode": mode})
+    except Exception as error:  # whatever a hostile copy makes nbformat raise
+        return f"The executed copy cannot be read: {str(error)[:200]}"
+    return ""
+
+
+def plain(output: dict) -> nbformat.NotebookNode:
+    """Return an output with nothing but text and a described PNG in it."""
+    if output["output_type"] == "stream":
+        return nbformat.v4.new_output("stream", name=output["name"], text=str(output["text"]))
+    kinds = [kind for kind in ("text/plain", "image/png") if kind in output["data"]]
+    data = {kind: str(output["data"][kind]) for kind in kinds}
+    about = output["metadata"].get("image/png", {})
+    about = {key: about[key] for key in ("alt", "width") if isinstance(about.get(key), (str, int))}
+    metadata = {"image/png": about} if "image/png" in data else {}
+    return nbformat.v4.new_output("display_data", data, metadata=metadata)
 
 
 def gain(record: dict, value: float) -> float:
@@ -189,32 +249,62 @@ def gain(record: dict, value: float) -> float:
     return difference if record["higher_is_better"] else -difference
 
 
-def check_learning(task: Task, record: dict) -> Iterator[str]:
+def frozen(notebook: nbformat.NotebookNode, settings: bool) -> nbformat.NotebookNode:
+    """Return a copy in which optimizers of torch do not move and, if asked, all rates are zero."""
+    changed = copy.deepcopy(notebook)
+    for cell in code_cells(changed) if settings else []:
+        source = cell.source.split("\n")
+        for name, end in sorted(rates(cell.source), key=lambda rate: -rate[1]):
+            source.insert(end, f"{name} = _still({name})")
+        cell.source = "\n".join(source)
+    first = code_cells(changed)[0]
+    first.source = f"{STILL}\n{first.source}"
+    return changed
+
+
+def check_learning(runs: Runs, record: dict) -> Iterator[str]:
     """Yield what shows that the result does not come from training, or not from the seed.
 
-    With its learning rate at zero the network learns nothing, so at most half of the gain over the
-    baseline may remain. Another seed must give another figure, close by.
+    Without training at most half of the gain over the baseline may remain; asserts are off, so that
+    the frozen run gets to its record. Another seed must give another figure, close by.
     """
-    full_gain = gain(record, record["value"])
-    code = "\n".join(cell.source for cell in code_cells(task.read_notebook()))
-    rates = RATE.findall(code)
-    if not rates:
-        yield "No setting is called learning_rate, so that its effect cannot be tested; name it so."
-        return
-    options = [part for rate in dict.fromkeys(rates) for part in ("--set", f"{rate}=0.0")]
-    frozen, _ = run(task, "quick", *options)  # a failed assert is a good answer
-    if frozen and gain(frozen, frozen["value"]) > 0.5 * full_gain:
-        yield (
-            f"With a learning rate of zero the result is still {figure(frozen)}: "
-            "it does not come from training."
-        )
-    other, reason = run(task, "quick", "--set", "seed=1")
+    notebook, whole = runs.task.read_notebook(), gain(record, record["value"])
+    code = "\n".join(cell.source for cell in code_cells(notebook))
+    ways = [settings for settings in (False, True) if rates(code) or not settings]
+    still = None
+    for settings in ways if ".step(" in code else ways[1:]:
+        changed = frozen(notebook, settings)
+        still, reason, _ = runs.notebook("quick", notebook=changed, PYTHONOPTIMIZE="1")
+        if not still:
+            yield f"With training stopped it does not get to record(...): {reason}"
+            break
+        if gain(still, still["value"]) <= FROZEN_SHARE * whole:
+            break
+    else:
+        if still:
+            yield f"With training stopped the result is still {result_text(still)}."
+        else:
+            say("         not checked: does the result come from training? No torch optimizer, no")
+            say("         top-level setting whose name contains the word rate. Read how it learns.")
+    other, reason, _ = runs.notebook("quick", "--set", "seed=1")
     if not other:
         yield f"With seed = 1 the run fails. {reason}"
     elif other["value"] == record["value"]:
-        yield f"With seed = 1 the result is {figure(other)} again; let the seed reach everything."
-    elif abs(other["value"] - record["value"]) > GAIN_SHARE * full_gain:
-        yield f"With seed = 1 the result is {figure(other)}, too far from {figure(record)}."
+        yield f"With seed = 1 it is {result_text(other)} again; let the seed reach everything."
+    elif gain(other, other["value"]) < SEED_SHARE * whole:
+        yield f"With seed = 1 it is {result_text(other)}, too far from {result_text(record)}."
+
+
+def check_mutations(runs: Runs) -> Iterator[str]:
+    """Yield which of the task's mutations its own checks do not notice."""
+    status, printed, _ = runs.start("mutations", "tools.mutate")
+    done = [re.search(r"(\d+) of (\d+) mutations killed", line) for line in printed]
+    counts = [(int(match[1]), int(match[2])) for match in done if match]
+    if status or not counts or not FEWEST <= counts[-1][0] == counts[-1][1]:
+        found = [line.strip(" -") for line in printed if line.startswith("  - ")] or printed[-1:]
+        yield from found if not isinstance(status, str) else [status]
+        if not counts:
+            yield "The mutations ended before the last of them."
 
 
 def compare(claim: dict, record: dict) -> Iterator[str]:
@@ -224,7 +314,39 @@ def compare(claim: dict, record: dict) -> Iterator[str]:
             yield f"results.json claims {key} {claim.get(key)!r}; the run says {record[key]!r}."
     difference = abs(float(claim.get("value", math.nan)) - record["value"])
     if not difference <= CLAIM_SHARE * gain(record, record["value"]):
-        yield f"results.json claims {claim.get('value')}; the run gave {figure(record)}."
+        yield f"results.json claims {claim.get('value')}; the run gave {result_text(record)}."
+
+
+def fetch_data(task: Task, root: Path) -> Path:
+    """Download what a full run reads, outside the sandbox; return the folder of the data sets.
+
+    That are the common sets, by the functions that the code calls, and the files of the metadata's
+    `task.data`, each with its hash, into a folder of the task's own. Raises TaskError.
+    """
+    from common.data import DataError, data_folder, fetch  # imports torch
+
+    sources = [cell.source for cell in code_cells(task.read_notebook())]
+    sources += [path.read_text(encoding="utf-8") for path in helpers(task)]
+    for name in sorted(set(SETS.findall("\n".join(sources)))):
+        command = [sys.executable, "-c", f"from common import data; data.{name}('cpu')"]
+        environment = os.environ | {"DL_MODE": "full"}
+        done = subprocess.run(command, cwd=root, env=environment, capture_output=True)
+        if done.returncode:
+            reason = done.stderr.decode(errors="replace").strip()[-300:]
+            raise TaskError(f"The data set {name} cannot be fetched: {reason}")
+    for item in task.facts().get("data", []):
+        target = data_folder() / task.name / item["file"]
+        try:
+            say(f"    fetching {item['url']}")
+            fetch([item["url"]], target, item["hash"])
+        except DataError as error:
+            raise TaskError(str(error)) from error
+        import pooch
+
+        if pooch.file_hash(target, alg="sha256") != item["hash"].removeprefix("sha256:"):
+            raise TaskError(f"{target} is another file than the metadata's {item['hash']}.")
+    data_folder().mkdir(parents=True, exist_ok=True)
+    return data_folder().resolve()
 
 
 def say(text: str) -> None:
@@ -241,115 +363,135 @@ def verdict(title: str, findings: list[str]) -> int:
     return len(findings)
 
 
-def show_code(task: Task, before: Path) -> None:
-    """Print the differences of the code cells between the base's notebook and the branch's."""
+def show_code(task: Task, onto: str, root: Path) -> None:
+    """Print all text of the branch's files that differs from the base: code, prose, metadata."""
 
-    def source(path):
-        cells = code_cells(nbformat.read(path, as_version=4)) if path.exists() else []
-        return [line for cell in cells for line in ["# %%", *cell.source.split("\n")]]
+    def readable(name: str, content: bytes) -> list[str]:
+        text = content.decode(errors="replace")
+        try:
+            notebook = nbformat.reads(text if name.endswith(".ipynb") else "", as_version=4)
+        except Exception:  # no notebook, or a broken one
+            return text.split("\n")
+        about = json.dumps(notebook.metadata.get("task"), indent=1, sort_keys=True)
+        cells = [f"# %% {cell.cell_type}\n{cell.source}" for cell in notebook.cells]
+        return "\n".join([*cells, about]).split("\n")
 
-    old, new = source(before / task.path / task.notebook.name), source(task.notebook)
-    for line in difflib.unified_diff(old, new, "base", "branch", lineterm=""):
-        say(line)
-    requirements = task.folder / "requirements.txt"
-    if requirements.exists():
-        say(f"requirements.txt:\n{requirements.read_text(encoding='utf-8', errors='replace')}")
+    for path in sorted(task.folder.parent.glob("README.md")) + sorted(task.folder.iterdir()):
+        name = path.relative_to(task.root).as_posix()
+        try:
+            old = git("show", f"{onto}:{name}", root=root)
+        except TaskError:
+            old = b""
+        if path.name != "results.json":
+            texts = readable(name, old), readable(name, path.read_bytes())
+            for line in difflib.unified_diff(*texts, "base", name, lineterm=""):
+                say(line)
 
 
 def examine(options, root: Path, folder: Path) -> int:
     """Examine one task in the empty `folder`; return the number of findings.
 
-    Raises TaskError for a wrong name.
+    Raises TaskError for a wrong name, and if there is no sandbox.
     """
     path = find_task(options.task, options.branch, root)
     onto, start = find_base(options.base, options.branch, root)
-    before, task = folder / "base", Task(*path.split("/"), folder / "tree")
-    unpack(onto, before, root)
-    unpack(onto, task.root, root)
-    is_new = not (before / task.path).exists()
-    shutil.rmtree(task.folder, ignore_errors=True)
-    unpack(options.branch, task.root, root, task.path)
-    shown = commit(options.branch, root)[:10]
+    category, name = path.split("/")
+    task = Task(category, name, folder / "tree")
+    before = unpack_base(onto, task.root, root)
+    is_new = f"{path}/{task.name}.ipynb" not in before
+    new_category = f"{task.category}/README.md" not in before
+    shown = commit(options.branch, root) or ""
     kind = "a new task" if is_new else "a changed task"
-    say(f"{task.path} on {options.branch} ({shown}), {kind}, as if merged into {onto[:10]}")
-    if options.commit and not commit(options.branch, root).startswith(options.commit):
-        raise TaskError(f"The branch is at {shown}, not at {options.commit}; fetch it again.")
+    say(f"{task.path} on {options.branch} ({shown[:10]}), {kind}, as if merged into {onto[:10]}")
+    if options.commit and not shown.startswith(options.commit):
+        raise TaskError(f"The branch is at {shown[:10]}, not at {options.commit}; fetch it again.")
+    shutil.rmtree(task.folder, ignore_errors=True)
+    task.folder.mkdir(parents=True)
+    files = list(unpack_task(task, shown, start, new_category, root))
+    readme = task.folder.parent / "README.md"
     if options.code:
-        show_code(task, before)
+        show_code(task, onto, root)
         return 0
-
-    names = []
+    if new_category and readme.exists():
+        text = readme.read_text(encoding="utf-8", errors="replace")
+        files += [f"{readme.name} of {category}: {said}" for said in markdown(text, task.folder)]
     if is_new:
         try:
-            new_task(path, before)
+            task.folder.rename(folder / "aside")
+            new_task(path, task.root)
         except TaskError as error:
-            names.append(str(error))
-    files = list(check_files(task, options.branch, start, root))
-    count = verdict("name and files", names + files)
+            files.insert(0, str(error))
+        (folder / "aside").rename(task.folder)
+    count = verdict("name and files", files)
     count += verdict("checker: anatomy, requirements, outputs that belong to the code", check(task))
     count += verdict("ruff: format and common mistakes", list(check_style(task)))
     if count:
         say("The notebook was not run: fix the above first.")
         return count
-    claims = task.read_results()
+    sandbox = "none" if options.no_sandbox else find_sandbox()
+    say(f"         sandbox: {sandbox}")
+    claims = Results.read(task)
     task.results.unlink(missing_ok=True)  # from here on only what is measured here counts
-    clear_outputs(task)
-    say(f"         isolation: {best_level()} ({LEVELS[best_level()]})")
-    modes = ("quick", "full") if options.full else ("quick",)
-    for mode in modes:
-        record, reason = run(task, mode, "--save")
-        if not record:
-            count += verdict(f"{mode} run", [f"The {mode} run failed. {reason}"])
-            break
-        findings = [*compare(claims[mode], record)] if mode in claims else []
-        if mode == "quick":
-            if record["seconds"] > QUICK_SECONDS:
-                took = duration(record["seconds"])
-                findings.append(f"Quick mode took {took}; make it smaller: the aim is 45 s.")
-            findings += check_learning(task, record)
-            findings += check_mutations(task)
-        count += verdict(f"{mode} run: {figure(record)}, {duration(record['seconds'])}", findings)
-    if "full" in claims and not options.full:
-        claim = figure(claims["full"])
-        say(f"         claimed for full mode, not repeated here, so not published: {claim}")
-    if options.merge and not count:
-        shutil.rmtree(root / task.path, ignore_errors=True)
-        shutil.copytree(task.folder, root / task.path)
-        say(f"         {task.path} is in this checkout, with the outputs of the runs above")
-    return count
-
-
-def clear_outputs(task: Task) -> None:
-    """Remove the contributor's outputs and stamp from the examined copy."""
     notebook = task.read_notebook()
     notebook.metadata.pop("stamp", None)
     for cell in code_cells(notebook):
         cell.outputs, cell.execution_count = [], None
     write_notebook(task.notebook, notebook)
+    digest = code_digest(notebook)
+    runs = Runs(task, sandbox, folder, fetch_data(task, root) if options.full else None)
+    for mode in ("quick", "full") if options.full else ("quick",):
+        record, reason, tree = runs.notebook(mode)
+        reason = reason or take_outputs(task, mode, record, tree)
+        if reason:
+            count += verdict(f"{mode} run", [f"The {mode} run failed. {reason}"])
+            break
+        claim = getattr(claims, mode)
+        findings = [*compare(claim, record)] if claim else []
+        if mode == "quick":
+            if (took := cpu_seconds(tree) or record["seconds"]) > QUICK_SECONDS:
+                findings.append(f"Quick mode took {took:.0f} s of CPU, more than {QUICK_SECONDS}.")
+            findings += [*check_learning(runs, record), *check_mutations(runs)]
+        count += verdict(
+            f"{mode} run: {result_text(record)}, {duration(record['seconds'])}", findings
+        )
+    if not count:
+        findings = [] if code_digest(task.read_notebook()) == digest else ["The code has changed."]
+        count += verdict("checker: the files as they would be merged", findings + check(task))
+    if claims.full and not options.full:
+        claimed = result_text(claims.full)
+        say(f"         claimed for full mode, not repeated here, so not published: {claimed}")
+    if options.merge and not count:
+        shutil.rmtree(root / task.path, ignore_errors=True)
+        shutil.copytree(task.folder, root / task.path)
+        if new_category:
+            shutil.copy(readme, root / task.category)
+        say(f"         {task.path} is in this checkout, with the outputs of the runs above")
+    return count
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Run the command line and return its exit status."""
-    parser = Parser("tools.examine", __doc__)
+    parser = Parser("examine", __doc__)
     parser.add_argument("task", metavar="TASK", help="image_generation/pixelcnn, or pixelcnn")
     parser.add_argument("--branch", default="HEAD", help="default: the one checked out")
     parser.add_argument("--commit", help="refuse if the branch is not at this commit")
-    parser.add_argument("--base", help="merge into this; default: main, else the branch's start")
+    parser.add_argument("--base", help="merge into this; default: main")
     parser.add_argument("--full", action="store_true", help="also run in full mode")
-    parser.add_argument("--code", action="store_true", help="only print the new code; run nothing")
+    parser.add_argument("--code", action="store_true", help="only show what is new; run nothing")
     parser.add_argument("--merge", action="store_true", help="put the task into this checkout")
+    parser.add_argument(
+        "--no-sandbox", action="store_true", help="only for code that you wrote yourself"
+    )
     options = parser.parse_args(arguments)
-    try:
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            count = examine(options, root, Path(folder).resolve())
-    except TaskError as error:
-        print(error, file=sys.stderr)
-        return 2
+    if options.merge and (options.code or options.no_sandbox):
+        parser.error("--merge needs the runs in a sandbox: leave out --code and --no-sandbox")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        count = examine(options, root, Path(folder).resolve())
     if not options.code:
         print(f"\nVerdict: {f'refused, {count} to fix' if count else 'nothing to refuse'}.")
     return int(count > 0)
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # not every Windows pipe knows every character
-    sys.exit(main())
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    sys.exit(explained(main))

@@ -1,76 +1,78 @@
 """Build the site, which shows every notebook with its stored outputs; docs/conf.py says how.
 
-    python -m tools.site                build it in build/site
-    python -m tools.site --to FOLDER    build it in FOLDER, a new or empty one or an earlier site
+    python -m tools site                build it in build/site
+    python -m tools site --to FOLDER    build it in FOLDER, a new or empty one or an earlier site
 
-Nothing is fetched from the network, neither here nor by the pages. A warning is an error.
+Nothing is fetched from the network, neither here nor by the pages. A warning is an error, and so is
+a notebook whose text is more than Markdown.
 """
 
 import base64
 import hashlib
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from tools.readme import cover
-from tools.tasks import ROOT, Parser, TaskError, all_tasks
+from tools.check import markdown
+from tools.command import Parser, explained
+from tools.tables import cover
+from tools.tasks import ROOT, Task, TaskError, all_tasks
 
 MARK = ".built-by-tools-site"  # a file in every folder that this tool may replace
 SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
-class SiteError(RuntimeError):
-    """The site cannot be built; the message says why and what to do."""
+def require_markdown(task: Task) -> None:
+    """Raise TaskError if a notebook's text holds what would run or load on the site."""
+    for number, cell in enumerate(task.read_notebook().cells, 1):
+        text = cell.source if cell.cell_type == "markdown" else ""
+        for finding in markdown(text, task.folder, number == 1):
+            raise TaskError(f"{task.path}/{task.name}.ipynb, cell {number}: {finding}")
 
 
 def build(folder: Path, root: Path = ROOT) -> Path:
-    """Build the site in `folder` and return its start page; raises SiteError if that fails."""
-    try:
-        from sphinx.application import Sphinx
-        from sphinx.errors import SphinxError
-    except ModuleNotFoundError as error:
-        message = "Sphinx is not installed: run pip install -r requirements-dev.txt."
-        raise SiteError(message) from error
+    """Build the site in `folder` and return its start page; raises TaskError if that fails.
+
+    An earlier site is removed when the new one is complete.
+    """
     if not (root / "docs" / "conf.py").exists():
-        raise SiteError("There is no docs/conf.py: the site is built on the branch main.")
+        raise TaskError("There is no docs/conf.py: the site is built where docs/ is checked out.")
     folder = folder.resolve()
     if folder.is_file() or (
         folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists()
     ):
-        raise SiteError(f"{folder} holds files that are not this tool's; name a new folder.")
-    with tempfile.TemporaryDirectory() as temporary:
-        covers = Path(temporary) / "covers"
-        covers.mkdir()
-        for task in all_tasks(root):
-            if image := cover(task):
-                (covers / f"{task.name}.png").write_bytes(image)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        (folder / MARK).touch()
-        try:
-            app = Sphinx(
-                str(root),
-                str(root / "docs"),
-                str(folder),
-                temporary,
-                "html",
-                status=None,
-                freshenv=True,
-                warningiserror=True,
-            )
-            app.config.html_static_path.append(str(covers))
-            app.build()
-        except (SphinxError, RuntimeError) as error:
-            raise SiteError(f"Sphinx: {error}") from error
-    if app.statuscode:
-        raise SiteError("Sphinx warned of what is printed above; a warning is an error here.")
+        raise TaskError(f"{folder} holds files that are not this tool's; name a new folder.")
     for task in all_tasks(root):
-        shutil.copy(task.notebook, folder / task.path)
-    add_policy(folder)
-    shutil.copy(folder / "README.html", folder / "index.html")
-    (folder / ".nojekyll").touch()
+        require_markdown(task)
+    with tempfile.TemporaryDirectory() as temporary:
+        new = Path(temporary) / "site"
+        # by its own command, since only that reads docs/docutils.conf
+        command = [sys.executable, "-m", "sphinx", "--builder", "html", "--fresh-env", "--quiet"]
+        command += [
+            "--fail-on-warning",
+            "--conf-dir",
+            "docs",
+            "--doctree-dir",
+            temporary,
+            ".",
+            str(new),
+        ]
+        done = subprocess.run(command, cwd=root, stderr=subprocess.PIPE, encoding="utf-8")
+        if done.returncode:
+            raise TaskError(f"Sphinx did not build the site:\n{done.stderr[-3000:].strip()}")
+        for task in all_tasks(root):
+            shutil.copy(task.notebook, new / task.path)
+            if image := cover(task):
+                (new / "_static" / f"{task.name}.png").write_bytes(image)
+        add_policy(new)
+        shutil.copy(new / "README.html", new / "index.html")
+        for name in (".nojekyll", MARK):
+            (new / name).touch()
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(new, folder)
     return folder / "index.html"
 
 
@@ -97,17 +99,13 @@ def add_policy(folder: Path) -> None:
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Run the command line and return its exit status."""
-    parser = Parser("tools.site", __doc__)
+    parser = Parser("site", __doc__)
     default = root / "build" / "site"
     parser.add_argument("--to", type=Path, default=default, metavar="FOLDER", help="where to build")
-    try:
-        page = build(parser.parse_args(arguments).to, root)
-    except (SiteError, TaskError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    page = build(parser.parse_args(arguments).to, root)
     print(f"The site is built. Open {page.as_uri()}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(explained(main))
