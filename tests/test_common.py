@@ -12,6 +12,7 @@ import random
 import sys
 import threading
 import time
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -34,38 +35,20 @@ MNIST = data.MNIST_FILES.items()
 def fresh():
     """Forget the device that an earlier test chose, and put the number of threads back."""
     threads = torch.get_num_threads()
-    device.pick_device.cache_clear()
+    real = device.pick_device
+    real.cache_clear()
     yield
-    device.pick_device.cache_clear()
+    real.cache_clear()
     torch.set_num_threads(threads)
 
 
-@pytest.fixture
-def broken_gpu(monkeypatch):
-    """A machine whose CUDA device is present and computes nothing."""
-
-    def ones(*shape, device):
-        raise RuntimeError("no kernel image is available\nmore")
-
+def test_a_broken_gpu_means_quick_mode_on_the_cpu(monkeypatch, capsys):
+    broken = Mock(side_effect=RuntimeError("no kernel image is available\nmore"))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
-    monkeypatch.setattr(torch, "ones", ones)
-
-
-def test_a_broken_gpu_means_quick_mode_on_the_cpu(broken_gpu, monkeypatch, capsys):
+    monkeypatch.setattr(torch, "ones", broken)
     monkeypatch.delenv("DL_MODE")
     assert common.mode() == "quick" and setup() == CPU
     assert "cuda is present but does not work (no kernel image" in capsys.readouterr().out
-    monkeypatch.setenv("DL_MODE", "full")
-    assert common.mode() == "full"
-
-
-def test_a_working_gpu_means_full_mode(monkeypatch):
-    monkeypatch.delenv("DL_MODE")
-    monkeypatch.setattr(device, "pick_device", lambda: torch.device("cuda"))
-    assert common.mode() == "full" and common.pick(full=30, quick=3, cpu=10) == 30
-    monkeypatch.setattr(device, "pick_device", lambda: CPU)
-    assert common.mode() == "quick" and common.pick(full=30, quick=3, cpu=10) == 3
 
 
 def test_a_wrong_product_rejects_a_gpu(monkeypatch, capsys):
@@ -75,9 +58,13 @@ def test_a_wrong_product_rejects_a_gpu(monkeypatch, capsys):
     assert "a matrix product came out wrong" in capsys.readouterr().out
 
 
-def test_dl_mode_decides_and_a_wrong_one_is_refused(monkeypatch):
-    monkeypatch.setenv("DL_MODE", " Full ")
-    assert common.mode() == "full" and common.pick(full=30, quick=3, cpu=10) == 10
+def test_dl_mode_and_the_device_decide_and_a_wrong_mode_is_refused(monkeypatch):
+    sizes = {"full": 30, "quick": 3, "cpu": 10}
+    cases = [("", "cuda", 30), ("", "cpu", 3), (" Full ", "cuda", 30), (" Full ", "cpu", 10)]
+    for name, kind, chosen in cases:
+        monkeypatch.setenv("DL_MODE", name)
+        monkeypatch.setattr(device, "pick_device", lambda kind=kind: torch.device(kind))
+        assert common.pick(**sizes) == chosen and (common.mode() == "quick") == (chosen == 3)
     assert common.pick(full=30, quick=3) == 30
     monkeypatch.setenv("DL_MODE", "fast")
     with pytest.raises(ValueError, match="DL_MODE is 'fast'; set it to quick or full"):
@@ -454,16 +441,11 @@ def test_flops_are_counted_forward_and_backward():
 # Muon
 
 
-def test_newton_schulz_levels_the_singular_values():
+def test_muon_levels_the_singular_values_and_steps_are_as_large_as_those_of_adam():
     torch.manual_seed(0)
-    for shape in ((3, 20, 30), (30, 20)):
-        values = torch.linalg.svdvals(orthogonalise(torch.randn(shape)))
-        assert values.min() > 0.6 and values.max() < 1.3
+    values = torch.linalg.svdvals(orthogonalise(torch.randn(3, 20, 30)))
+    assert values.min() > 0.6 and values.max() < 1.3
     assert not orthogonalise(torch.zeros(4, 4)).any(), "zeros stay zeros"
-
-
-def test_muon_steps_are_as_large_as_those_of_adam():
-    torch.manual_seed(0)
     weights = [torch.nn.Parameter(torch.zeros(shape)) for shape in ((48, 16), (8, 4, 3, 3))]
     unused = torch.nn.Parameter(torch.ones(2, 2))
     optimizer = common.Muon([*weights, unused], lr=0.1, weight_decay=0.5)

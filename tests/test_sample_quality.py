@@ -65,8 +65,7 @@ def test_density_and_coverage_on_points_to_check_by_hand():
 
 
 def test_density_and_coverage_of_equal_distributions():
-    generator = torch.Generator().manual_seed(3)
-    real, fake = torch.randn(2, 1000, 4, generator=generator)
+    real, fake = torch.randn(2, 1000, 4, generator=torch.Generator().manual_seed(3))
     density, coverage = density_coverage(real, neighbour_distance(real), fake)
     assert abs(density - 1) < 0.1 and abs(coverage - (1 - 0.5**5)) < 0.02  # Naeem et al., Lemma 2
 
