@@ -184,7 +184,7 @@ def test_a_quick_run_never_replaces_a_full_one(repository):
     repository.store(mode="full", seconds=300.0)
     assert Results.read(repository.task).quick["seconds"] == 24.0
     assert check(repository.task) == []
-    repository.edit(3, "quick=3", "quick=4")
+    repository.edit(3, "learning_rate = 0.5", "learning_rate = 0.4")
     repository.store(mode="quick")  # the full run belongs to other code
     assert not Results.read(repository.task).full and check(repository.task) == []
 
