@@ -19,9 +19,7 @@ os.environ.update(
     DL_DATA=str(Path(FOLDER.name, "data")),
     DL_RECORD=os.devnull,  # a result that does not beat its baseline is an error
     TQDM_DISABLE="1",
-    PYTHONPATH=os.pathsep.join(
-        [str(NO_NETWORK), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    ),
+    PYTHONPATH=os.pathsep.join(filter(None, [str(NO_NETWORK), str(ROOT), os.getenv("PYTHONPATH")])),
     PYTHONWARNINGS="error::FutureWarning:__main__",  # what the newest torch warns of
     PYDEVD_DISABLE_FILE_VALIDATION="1",
 )
@@ -50,11 +48,8 @@ def pytest_configure(config):
         plan = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(plan)
         commands = (["diff", "--name-only", "main"], ["ls-files", "-o", "--exclude-standard"])
-        changed = [
-            name
-            for command in commands
-            for name in subprocess.check_output(["git", *command], cwd=ROOT, text=True).splitlines()
-        ]
+        git = [subprocess.check_output(["git", *part], cwd=ROOT, text=True) for part in commands]
+        changed = "".join(git).splitlines()
         paths = set(plan.chosen([task.path for task in all_tasks()], changed))
         config.wanted = {task.notebook for task in all_tasks() if task.path in paths}
 

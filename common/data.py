@@ -145,9 +145,8 @@ def mnist(device: torch.device, quick_size: int = 28) -> Images:
         with reading(path):
             blob = path.read_bytes()
             blob = gzip.decompress(blob) if path.suffix == ".gz" else blob
-            arrays.append(
-                np.frombuffer(blob, np.uint8, offset=16 if "images" in name else 8).reshape(shape)
-            )
+            head = 16 if "images" in name else 8
+            arrays.append(np.frombuffer(blob, np.uint8, offset=head).reshape(shape))
     return _images("MNIST", arrays, classes, device)
 
 
@@ -217,14 +216,11 @@ def batches(
     lengths differ or `size` is not between 1 and the number of rows.
     """
     count = len(tensors[0])
-    if any(len(tensor) != count for tensor in tensors):
-        raise ValueError(
-            f"batches needs tensors of equal length, got {[len(tensor) for tensor in tensors]}."
-        )
+    lengths = [len(tensor) for tensor in tensors]
+    if min(lengths) != max(lengths):
+        raise ValueError(f"batches needs tensors of equal length, got {lengths}.")
     if not 1 <= size <= count:
-        raise ValueError(
-            f"batches needs a size between 1 and the number of rows, {count}; got {size}."
-        )
+        raise ValueError(f"batches needs a size from 1 to the number of rows, {count}; got {size}.")
     device = tensors[0].device
     order = torch.randperm(count, device=device) if shuffle else torch.arange(count, device=device)
     for rows in order.split(size):
@@ -232,16 +228,12 @@ def batches(
             yield tuple(tensor[rows] for tensor in tensors)
 
 
-def _images(
-    name: str, arrays: list[np.ndarray], classes: list[str], device: torch.device
-) -> Images:
-    x_train, y_train, x_test, y_test = (
-        torch.as_tensor(np.array(array)).to(device) for array in arrays
-    )
+def _images(name: str, arrays: list, classes: list[str], device: torch.device) -> Images:
+    tensors = [torch.as_tensor(np.array(array)).to(device) for array in arrays]
+    x_train, y_train, x_test, y_test = tensors
     _say(name, len(x_train), len(x_test), f"images, {'x'.join(map(str, x_train.shape[1:]))}")
-    return Images(
-        name, x_train, y_train.flatten().long(), x_test, y_test.flatten().long(), list(classes)
-    )
+    y_train, y_test = y_train.flatten().long(), y_test.flatten().long()
+    return Images(name, x_train, y_train, x_test, y_test, list(classes))
 
 
 def _say(name: str, train: int, test: int, unit: str) -> None:

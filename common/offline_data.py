@@ -6,27 +6,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-ASCII = {
-    "\u2018": "'",
-    "\u2019": "'",
-    "\u201c": '"',
-    "\u201d": '"',
-    "\u2013": "-",
-    "\u2014": "-",
-    "\u2026": "...",
-}
-SHAPES = [
-    "disc",
-    "ring",
-    "square",
-    "triangle",
-    "cross",
-    "star",
-    "crescent",
-    "bar",
-    "half disc",
-    "checker",
-]
+ASCII = str.maketrans("\u2018\u2019\u201c\u201d\u2013\u2014", "''\"\"--") | {0x2026: "..."}
+SHAPES = "disc,ring,square,triangle,cross,star,crescent,bar,half disc,checker".split(",")
 
 
 def digits(size: int = 28) -> list[np.ndarray]:
@@ -40,9 +21,7 @@ def digits(size: int = 28) -> list[np.ndarray]:
     pixels, labels = load_digits(return_X_y=True)
     images = torch.tensor(pixels, dtype=torch.float32).view(-1, 1, 8, 8) / 16
     images = F.interpolate(images, size=(24, 24), mode="bicubic", align_corners=False)
-    images = torch.sigmoid(
-        (images - 0.5) * 20
-    )  # enlarging blurs; this brings the strokes' edges back
+    images = torch.sigmoid((images - 0.5) * 20)  # enlarging blurs; this sharpens the edges
     inner = round(size * 24 / 28)  # a margin, as in MNIST
     images = F.interpolate(images, size=(inner, inner), mode="bicubic", antialias=True).clamp(0, 1)
     low = (size - inner) // 2
@@ -56,7 +35,8 @@ def digits(size: int = 28) -> list[np.ndarray]:
 def _depth(shape: str, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     """Return how deep points (x, y) lie inside a shape of radius about 1; negative outside."""
     radius, angle = torch.sqrt(x**2 + y**2), torch.atan2(y, x)
-    square = 0.85 - torch.maximum(x.abs(), y.abs())
+    most, least = torch.maximum(x.abs(), y.abs()), torch.minimum(x.abs(), y.abs())
+    square = 0.85 - most
     match shape:
         case "disc":
             return 1 - radius
@@ -67,9 +47,7 @@ def _depth(shape: str, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         case "triangle":
             return 0.5 - radius * torch.cos(torch.remainder(angle, 2 * math.pi / 3) - math.pi / 3)
         case "cross":
-            return torch.minimum(
-                1 - torch.maximum(x.abs(), y.abs()), 0.32 - torch.minimum(x.abs(), y.abs())
-            )
+            return torch.minimum(1 - most, 0.32 - least)
         case "star":  # the ramp is 1 at each of the five points and 0 in the notches between
             ramp = (torch.remainder(angle, 2 * math.pi / 5) / (math.pi / 5) - 1).abs()
             return 0.42 + 0.58 * ramp**1.5 - radius
@@ -80,7 +58,7 @@ def _depth(shape: str, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         case "half disc":
             return torch.minimum(1 - radius, y + 0.1)
         case "checker":
-            return torch.minimum(square, x.sign() * y.sign() * torch.minimum(x.abs(), y.abs()))
+            return torch.minimum(square, x.sign() * y.sign() * least)
     raise ValueError(f"{shape} is not one of {SHAPES}.")
 
 
@@ -143,10 +121,8 @@ def _draw(labels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         rows = labels == index
         depth[rows] = _depth(shape, x[rows], y[rows])
     # ... with stripes, fine texture and light from one side
-    period, direction = (
-        near(1.2 + 1.4 * (7 * kind % 1), 0.1).exp(),
-        near(3 * kind % 1 * math.pi, 0.1),
-    )
+    period = near(1.2 + 1.4 * (7 * kind % 1), 0.1).exp()
+    direction = near(3 * kind % 1 * math.pi, 0.1)
     phase = period * (x * direction.cos() + y * direction.sin())
     stripes = torch.sin(phase + uniform(0, 2 * math.pi))
     light = uniform(0, 2 * math.pi)
@@ -173,6 +149,5 @@ def text() -> str:
     from pydoc_data.topics import topics
 
     paragraphs = "\n\n".join(topics[key] for key in sorted(topics)).split("\n\n")
-    joined = "\n\n".join(dict.fromkeys(paragraphs))
-    joined = joined.translate({ord(old): new for old, new in ASCII.items()})
+    joined = "\n\n".join(dict.fromkeys(paragraphs)).translate(ASCII)
     return joined.encode("ascii", "ignore").decode()

@@ -62,19 +62,17 @@ def image_grid(images: torch.Tensor, columns: int, gap: int = 2) -> np.ndarray:
     Raises ValueError for any other shape, and for N = 0.
     """
     if images.ndim != 4 or images.shape[1] not in (1, 3) or len(images) == 0:
-        raise ValueError(
-            f"images must be (N, 1, H, W) or (N, 3, H, W) with N > 0, got {tuple(images.shape)}."
-        )
+        wanted = "(N, 1, H, W) or (N, 3, H, W) with N > 0"
+        raise ValueError(f"images must be {wanted}, got {tuple(images.shape)}.")
     images = images.detach().cpu()
     if images.dtype != torch.uint8:
         images = (images.float().clamp(0, 1) * 255).round().to(torch.uint8)
     count, _, height, width = images.shape
+    down, right = height + gap, width + gap
     rows = math.ceil(count / columns)
-    grid = np.full(
-        (rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, dtype=np.uint8
-    )
+    grid = np.full((rows * down - gap, columns * right - gap, 3), 255, dtype=np.uint8)
     for index, image in enumerate(images.permute(0, 2, 3, 1).numpy()):  # grey broadcasts to RGB
-        top, left = (index // columns) * (height + gap), (index % columns) * (width + gap)
+        top, left = index // columns * down, index % columns * right
         grid[top : top + height, left : left + width] = image
     return grid
 
@@ -144,6 +142,5 @@ def progress(iterable, label: str = "", total: int | None = None) -> tqdm:
     Plain tqdm works in a terminal and in JupyterLab; TQDM_DISABLE=1, set by `tools run`, switches
     it off.
     """
-    return tqdm(
-        iterable, desc=label, total=total, leave=False, file=sys.stdout, mininterval=0.2, ncols=80
-    )
+    settings: dict[str, Any] = {"leave": False, "file": sys.stdout, "mininterval": 0.2, "ncols": 80}
+    return tqdm(iterable, desc=label, total=total, **settings)

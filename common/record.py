@@ -82,10 +82,7 @@ def record(
         "extra": {name: _rounded(number) for name, number in (extra or {}).items()},
         "device": device_name(device),
         "precision": precision(device),
-        "versions": {
-            "torch": torch.__version__.partition("+")[0],
-            "python": platform.python_version(),
-        },
+        "versions": {"torch": torch.__version__.split("+")[0], "python": platform.python_version()},
     }
     about = f"This {mode()} run on {data}: {metric} {value:.4g} {unit}"
     print(f"{about} ({baseline_name}: {baseline_value:.4g})")

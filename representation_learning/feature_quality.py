@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 VOTE_TEMPERATURE = 0.1
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -20,7 +20,7 @@ DRAWS = 3  # of the labelled images, where only few have labels
 
 
 @torch.no_grad()
-def extract(encoder: nn.Module, images: torch.Tensor, prepare: Callable) -> torch.Tensor:
+def extract(encoder: nn.Module, images: Tensor, prepare: Callable) -> Tensor:
     """Return the features (N, D) in float32 of uint8 images (N, C, H, W); the encoder is frozen.
 
     `prepare` turns a batch of bytes into the encoder's input. The encoder is in evaluation mode
@@ -33,9 +33,7 @@ def extract(encoder: nn.Module, images: torch.Tensor, prepare: Callable) -> torc
     return features
 
 
-def knn_accuracy(
-    train_x: torch.Tensor, train_y: torch.Tensor, test_x: torch.Tensor, test_y: torch.Tensor
-) -> float:
+def knn_accuracy(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor) -> float:
     """Let the nearest training images vote, each with weight exp(cosine / 0.1) (Wu et al. 2018).
 
     There are 200 of them for 50,000 training images and fewer in proportion for smaller sets.
@@ -50,9 +48,7 @@ def knn_accuracy(
     return 100 * right.item() / len(test_y)
 
 
-def linear_probe(
-    train_x: torch.Tensor, train_y: torch.Tensor, test_x: torch.Tensor, test_y: torch.Tensor
-) -> float:
+def linear_probe(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor) -> float:
     """Fit logistic regression to features scaled to mean 0 and variance 1.
 
     The penalty on its weights is the one of four that does best on a fifth of the training
@@ -72,7 +68,7 @@ def linear_probe(
     return 100 * (guess == test_y).float().mean().item()
 
 
-def _fit(x: torch.Tensor, y: torch.Tensor, classes: int, penalty: float) -> Callable:
+def _fit(x: Tensor, y: Tensor, classes: int, penalty: float) -> Callable:
     weight = torch.zeros(classes, x.shape[1], device=x.device, requires_grad=True)
     bias = torch.zeros(classes, device=x.device, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=50, line_search_fn="strong_wolfe")
@@ -87,24 +83,19 @@ def _fit(x: torch.Tensor, y: torch.Tensor, classes: int, penalty: float) -> Call
     return lambda x: F.linear(x, weight.detach(), bias.detach())
 
 
-def draw_labels(labels: torch.Tensor, per_class: int, draw: int) -> torch.Tensor:
+def draw_labels(labels: Tensor, per_class: int, draw: int) -> Tensor:
     """Return the rows of `per_class` random images of each class; `draw` numbers the drawings."""
     generator = torch.Generator().manual_seed(draw)
     rows = []
     for label in labels.unique().tolist():
         same = (labels == label).nonzero()[:, 0]
-        rows.append(
-            same[torch.randperm(len(same), generator=generator)[:per_class].to(same.device)]
-        )
+        chosen = torch.randperm(len(same), generator=generator)[:per_class]
+        rows.append(same[chosen.to(same.device)])
     return torch.cat(rows)
 
 
 def few_labels(
-    train_x: torch.Tensor,
-    train_y: torch.Tensor,
-    test_x: torch.Tensor,
-    test_y: torch.Tensor,
-    per_class: int,
+    train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor, per_class: int
 ) -> list[float]:
     """Fit the linear probe to `per_class` labelled images of each class, drawn three times."""
     accuracies = []
@@ -114,16 +105,11 @@ def few_labels(
     return accuracies
 
 
-def measure(
-    train_x: torch.Tensor, train_y: torch.Tensor, test_x: torch.Tensor, test_y: torch.Tensor
-) -> dict[str, float]:
+def measure(train_x: Tensor, train_y: Tensor, test_x: Tensor, test_y: Tensor) -> dict[str, float]:
     """Return the figures that tasks record as `extra`: nearest neighbours, probe, few labels."""
-    features = (train_x, train_y, test_x, test_y)
-    classes = int(train_y.max()) + 1
-    result = {
-        "kNN accuracy": knn_accuracy(*features),
-        "linear probe accuracy": linear_probe(*features),
-    }
+    features, classes = (train_x, train_y, test_x, test_y), int(train_y.max()) + 1
+    result = {"kNN accuracy": knn_accuracy(*features)}
+    result["linear probe accuracy"] = linear_probe(*features)
     for percent in (1, 10):
         accuracies = few_labels(*features, per_class=len(train_x) * percent // 100 // classes)
         result[f"{percent} % labels accuracy"] = sum(accuracies) / len(accuracies)

@@ -1,6 +1,7 @@
 """A small repository with one task that has all that the checker asks for and runs in seconds."""
 
 import copy
+import json
 import shutil
 
 import nbformat
@@ -37,26 +38,12 @@ MUTATIONS = "\n".join(
     'check = "assert steps > 0"\n'
     for steps in range(-5, 1)
 )
-RECORD = {
-    "mode": "quick",
-    "data": "noise",
-    "metric": "test error",
-    "value": 3.0,
-    "unit": "%",
-    "baseline": {"name": "chance", "value": 90.0},
-    "reference": "5 in the paper",
-    "higher_is_better": False,
-    "parameters": 10,
-    "flops": {"training": 3e15},
-    "train_seconds": 1.5,
-    "seconds": 9.0,
-    "peak_memory_gib": 0.5,
-    "extra": {},
-    "device": "CPU, 2 cores",
-    "precision": "fp32",
-    "versions": {"torch": "2.15.0", "python": "3.11.7"},
-    "date": "2026-01-02",
-}
+RECORD = json.loads("""{
+"mode": "quick", "data": "noise", "metric": "test error", "value": 3.0, "unit": "%",
+"baseline": {"name": "chance", "value": 90.0}, "reference": "5 in the paper",
+"higher_is_better": false, "parameters": 10, "flops": {"training": 3e15}, "train_seconds": 1.5,
+"seconds": 9.0, "peak_memory_gib": 0.5, "extra": {}, "device": "CPU, 2 cores", "precision": "fp32",
+"versions": {"torch": "2.15.0", "python": "3.11.7"}, "date": "2026-01-02"}""")
 
 
 class Repository:
@@ -69,8 +56,7 @@ class Repository:
         (self.task.folder / "requirements.txt").write_text("-r ../../common/requirements.txt\n")
         (self.task.folder / "mutations.toml").write_text(MUTATIONS)
         for name in ("common", "tools"):
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(ROOT / name, root / name, ignore=ignored)
+            shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", root)
         self.write(self.notebook())
 
@@ -79,12 +65,8 @@ class Repository:
         kinds = (new_markdown_cell, new_code_cell)
         cells = [kinds[index % 2](source, id=f"cell{index}") for index, source in enumerate(CELLS)]
         notebook = new_notebook(cells=cells)
-        notebook.metadata["task"] = {
-            "title": "Tiny",
-            "summary": "learn a number",
-            "needs": [],
-            "cover": "cell5",
-        }
+        facts = {"title": "Tiny", "summary": "learn a number", "needs": [], "cover": "cell5"}
+        notebook.metadata["task"] = facts
         return notebook
 
     def write(self, notebook):

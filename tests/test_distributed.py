@@ -45,9 +45,14 @@ def alive(number):
     return psutil.pid_exists(number) and psutil.Process(number).status() != psutil.STATUS_ZOMBIE
 
 
-@pytest.mark.parametrize("worker", [SLEEPS, STUBBORN])
-def test_a_process_that_hangs_is_ended(worker, capsys):
-    assert launch.watch(launcher(worker), limit=5) is None
+@pytest.mark.parametrize(
+    ("worker", "seconds", "limit", "ended"),
+    [(SLEEPS, 60, 5, None), (STUBBORN, 60, 5, None), (SLEEPS, 2, 30, 0)],
+)
+def test_no_process_is_left_where_one_hangs_or_the_launcher_dies(
+    worker, seconds, limit, ended, capsys
+):
+    assert launch.watch(launcher(worker, seconds), limit) == ended
     (number,) = workers(capsys)
     assert not alive(number)
 
@@ -65,12 +70,6 @@ def test_an_interrupted_cell_leaves_no_process(monkeypatch, capsys):
         launch.watch(launcher(SLEEPS), limit=60)
     (number,) = workers(capsys)
     assert not alive(number)
-
-
-def test_a_launcher_that_dies_takes_its_workers_along(capsys):
-    status = launch.watch(launcher(SLEEPS, seconds=2), limit=30)
-    (number,) = workers(capsys)
-    assert status == 0 and not alive(number)
 
 
 def test_a_rank_that_dies_ends_the_others(tmp_path, capsys):

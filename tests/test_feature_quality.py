@@ -4,14 +4,7 @@ import pytest
 import torch
 
 from representation_learning import feature_quality
-from representation_learning.feature_quality import (
-    draw_labels,
-    extract,
-    few_labels,
-    knn_accuracy,
-    linear_probe,
-    measure,
-)
+from representation_learning.feature_quality import draw_labels, extract, few_labels, measure
 
 
 @pytest.fixture
@@ -24,7 +17,7 @@ def clouds(labels, distance):
     return torch.randn(len(labels), 20) + distance * torch.eye(20)[labels]
 
 
-@pytest.mark.parametrize("measured", [knn_accuracy, linear_probe])
+@pytest.mark.parametrize("measured", [feature_quality.knn_accuracy, feature_quality.linear_probe])
 @pytest.mark.parametrize(("distance", "low", "high"), [(8, 99, 100), (0, 4, 18)])
 def test_clouds_far_apart_are_told_apart_and_noise_is_not(labels, measured, distance, low, high):
     torch.manual_seed(0)
@@ -36,18 +29,17 @@ def test_the_probe_sees_directions_that_the_vote_does_not(labels):
     torch.manual_seed(0)
     train_x, test_x = (clouds(labels, 4) for _ in range(2))
     loud = torch.cat([torch.ones(20), torch.full((20,), 30.0)])  # 20 useless, large features
-    train_x, test_x = (
-        torch.cat([x, torch.randn(1000, 20)], dim=1) * loud for x in (train_x, test_x)
-    )
-    probe = linear_probe(train_x, labels, test_x, labels)
-    assert probe > 85 and knn_accuracy(train_x, labels, test_x, labels) < probe - 20
+    noisy = [torch.cat([x, torch.randn(1000, 20)], dim=1) * loud for x in (train_x, test_x)]
+    data = noisy[0], labels, noisy[1], labels
+    probe = feature_quality.linear_probe(*data)
+    assert probe > 85 and feature_quality.knn_accuracy(*data) < probe - 20
 
 
 def test_neighbours_vote_by_cosine_and_weight():
     train_x = torch.tensor([[1.0, 0.0], [0.0, 5.0]])  # lengths must not matter
     labels = torch.tensor([0, 1])
     test_x = torch.tensor([[9.0, 1.0], [0.1, 0.2]])
-    assert knn_accuracy(train_x, labels, test_x, labels) == 100
+    assert feature_quality.knn_accuracy(train_x, labels, test_x, labels) == 100
 
 
 def test_few_labels_are_drawn_anew_and_more_help(labels):

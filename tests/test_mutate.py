@@ -33,25 +33,23 @@ def write(task, **changes):
     (task.folder / "mutations.toml").write_text(text)
 
 
-def run(task, capsys):
-    status = explained(lambda: mutate.main([task.path], task.root))
+def run(task, capsys, *options):
+    status = explained(lambda: mutate.main([task.path, *options], task.root))
     captured = capsys.readouterr()
     return status, captured.out + captured.err
 
 
-def test_a_check_that_fails_kills(task, capsys):
-    write(task)
-    status, printed = run(task, capsys)
-    assert status == 0 and "1 of 1 mutations killed" in printed
-
-
-def test_a_cell_can_read_the_source_of_its_functions(task, repository, capsys):
+def test_a_check_that_fails_kills_and_counts_are_stored(task, repository, capsys):
+    # a cell can read the source of its functions
     new = "import inspect\ndef three():\n    return 3\n"
-    new += "assert 'return 3' in inspect.getsource(three)\n" + "double = steps * 2"
+    new += "assert 'return 3' in inspect.getsource(three)\ndouble = steps * 2"
     repository.edit(3, "double = steps * 2", new)
+    repository.store()
     write(task)
-    status, printed = run(task, capsys)
-    assert status == 0, printed
+    status, printed = run(task, capsys, "--save")
+    assert status == 0 and "1 of 1 mutations killed" in printed
+    counts = Results.read(task).mutations
+    assert (counts["killed"], counts["of"]) == (1, 1)
 
 
 @pytest.mark.parametrize(
@@ -103,19 +101,10 @@ def test_too_few_are_not_enough(task, monkeypatch, capsys):
 
 
 def test_a_broken_notebook_kills_nothing(task, repository, capsys):
-    write(task)
     repository.edit(3, "steps * 2", "steps * 4")
     write(task, old="steps * 4")
     status, printed = run(task, capsys)
     assert status == 1 and "the notebook as it is fails: killed" in printed
-
-
-def test_counts_are_stored(task, repository):
-    repository.store()
-    write(task)
-    assert mutate.main(["--save", task.path], task.root) == 0
-    counts = Results.read(task).mutations
-    assert (counts["killed"], counts["of"]) == (1, 1)
 
 
 @pytest.mark.mutations

@@ -18,7 +18,6 @@ from tools.tasks import Task, TaskError
         ("image_gen/pixelcnn", "There is no category image_gen; did you mean image_generation?"),
         ("music/wavenet", "There is no category music; there are image_generation"),
         ("image_generation/PixelCNN", "PixelCNN is not in snake_case"),
-        ("image_generation/2d", "2d is not in snake_case"),
         ("image_generation/tiny", "The name tiny is taken; choose another, as in tiny_2."),
         ("image_generation/gpt", "The name gpt is taken"),
         ("image_generation/types", "The name types is taken"),
@@ -50,10 +49,3 @@ def test_adding_a_category_is_adding_a_folder(repository):
     (repository.root / "audio").mkdir()
     (repository.root / "audio" / "README.md").write_text("# Audio\n")
     assert new.main(["audio/wavenet"], repository.root) == 0
-
-
-@pytest.mark.parametrize(("arguments", "status"), [(["--help"], 0), ([], 2), (["a", "b"], 2)])
-def test_help(arguments, status, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        new.main(arguments)
-    assert stopped.value.code == status

@@ -13,7 +13,7 @@ import pytest
 
 from tools.check import QUICK_SECONDS
 from tools.results import Results
-from tools.tasks import ROOT, all_tasks, categories, code_cells, learning_path, with_settings
+from tools.tasks import ROOT, all_tasks, categories, code_cells, learning_path
 
 TASKS = all_tasks()
 QUICK = {task: Results.read(task).quick for task in TASKS}
@@ -46,40 +46,24 @@ def test_what_a_notebook_needs_stands_before_it_on_the_path():
             known.append(task.path)
 
 
-@pytest.fixture
-def broken(tmp_path):
-    """Return a function that edits a copy of the quickest notebook and runs a command on it."""
-    for name in ("common", "tools", ".github", *categories()):
+def test_a_cell_that_fails_is_red_and_stops_the_notebook_and_the_network_is_cut(tmp_path):
+    for name in ("common", "tools", "tests/no_network", ".github", *categories()):
         ignored = shutil.ignore_patterns("__pycache__", "*.ipynb")
         shutil.copytree(ROOT / name, tmp_path / name, ignore=ignored)
     for name in ("conftest.py", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
-
-    def run(line, *command, settings=None):
-        notebook = with_settings(QUICKEST.read_notebook(), settings or {})
-        code_cells(notebook)[2].source += f"\n{line}"
-        nbformat.write(notebook, tmp_path / QUICKEST.path / QUICKEST.notebook.name)
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
-        done = subprocess.run(
-            [sys.executable, "-m", *command], cwd=tmp_path, env=environment, capture_output=True
-        )
-        printed = (done.stdout + done.stderr).decode("utf-8", "replace")
-        return done.returncode, re.sub(r"\x1b\[[\d;]*m", "", printed)  # without colours
-
-    return run
-
-
-def test_an_exception_is_red_and_stops_the_notebook(broken):
-    status, printed = broken("raise ValueError('sabotage')", "pytest", "-q", "-rs", "-n", "0")
-    assert status == 1 and "ValueError: sabotage" in printed, printed
+    notebook = QUICKEST.read_notebook()
+    line = "\nimport urllib.request\nurllib.request.urlopen('https://example.org')"
+    code_cells(notebook)[2].source += line
+    nbformat.write(notebook, tmp_path / QUICKEST.path / QUICKEST.notebook.name)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}
+    command = [sys.executable, "-m", "pytest", "-q", "-rs", "-n", "0", "--color=no"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True)
+    printed = (done.stdout + done.stderr).decode("utf-8", "replace")
+    printed = re.sub(r"\x1b\[[\d;]*m", "", printed)  # without the colours of tracebacks
+    assert done.returncode == 1 and "this cell tried to reach example.org" in printed, printed
     assert re.search(r"^1 failed, \d+ passed, \d+ skipped", printed, re.MULTILINE), printed
     assert re.search(r"not run, since Cell \d+ failed", printed), printed
-
-
-def test_the_network_is_cut(broken):
-    line = "import urllib.request\nurllib.request.urlopen('https://example.org')"
-    status, printed = broken(line, "pytest", "-q", "-n", "0")
-    assert status == 1 and "this cell tried to reach example.org" in printed, printed
 
 
 @pytest.mark.alone

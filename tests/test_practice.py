@@ -23,30 +23,21 @@ class Model:
 assert double(3) == 6, "twice three is six"
 assert Model().square(3) == 9
 '''
-MUTATIONS = """
-[[mutation]]
-name = "{0}"
-old = "{0}"
-new = "{1}"
-check = "{2}"
-"""
+MUTATION = '[[mutation]]\nname = "{0}"\nold = "{0}"\nnew = "{1}"\ncheck = "{2}"\n'
 
 
 @pytest.fixture
 def task(repository):
     repository.edit(5, "value = 80.0", CODE + "\nvalue = 80.0")
     notebook = repository.task.read_notebook()
-    notebook.metadata["task"] |= {
-        "practice": [
-            {"name": "double", "hint": "Add it to itself."},
-            {"name": "Model.square", "hint": "Times itself."},
-        ],
-        "exercises": [{"exercise": 1, "check": "assert z == 7, 'seven'", "solution": "z = 7"}],
-    }
+    items = [{"name": "double", "hint": "Add it to itself."}]
+    items.append({"name": "Model.square", "hint": "Times itself."})
+    exercise = {"exercise": 1, "check": "assert z == 7, 'seven'", "solution": "z = 7"}
+    notebook.metadata["task"] |= {"practice": items, "exercises": [exercise]}
     repository.write(notebook)
     rows = [("2 * x", "3 * x", "assert double(3)"), ("2 *", "4 *", "assert double(3)")]
     rows += [("x * x", "x + x", "Model().square"), ("return y", "return x", "Model().square")]
-    text = "".join(MUTATIONS.format(*row) for row in rows)
+    text = "".join(MUTATION.format(*row) for row in rows)
     (repository.task.folder / "mutations.toml").write_text(text)
     return repository.task
 
@@ -93,10 +84,8 @@ def test_a_reader_s_way_from_blanks_to_solved(task, ask):
     status, printed = ask("--check")
     assert "solved  Model.square\nto do   exercise 1\n2 of 3" in printed
     edit(task, turn("exercise 1"), "z = 7")
-    assert ask("--check") == (
-        0,
-        "solved  double\nsolved  Model.square\nsolved  exercise 1\n3 of 3\n",
-    )
+    solved = "solved  double\nsolved  Model.square\nsolved  exercise 1\n3 of 3\n"
+    assert ask("--check") == (0, solved)
     assert ask("--solution", "Model.square")[1].strip().startswith("def square(self, x):")
     assert ask("--solution", "exercise 1")[1] == "z = 7\n"
     assert "is there already" in ask()[1] and "return x + x" in path.read_text()
@@ -123,7 +112,7 @@ def test_bad_input_gets_a_sentence(task, ask, repository, monkeypatch):
 
 def test_items_that_cannot_be_judged_are_refused(task, repository):
     assert not [finding for finding in check(task) if "practice" in finding]
-    (task.folder / "mutations.toml").write_text(MUTATIONS.format("2 * x", "x", "assert double(3)"))
+    (task.folder / "mutations.toml").write_text(MUTATION.format("2 * x", "x", "assert double(3)"))
     findings = [finding for finding in check(task) if "practice" in finding]
     assert len(findings) == 2 and "item double needs two mutations" in findings[0]
 
@@ -139,12 +128,9 @@ def test_a_blank_fails_first_in_its_check_and_exercises_have_solutions(task):
     for item in task.facts()["practice"]:
         number, function = practice.place(notebook, item["name"])
         cells = code_cells(notebook)
-        mutation = next(
-            mutation
-            for mutation in mutate.read_mutations(task)[1]
-            if mutation["old"]
-            in "\n".join(cells[number].source.split("\n")[slice(*practice.body(function))])
-        )
+        lines = cells[number].source.split("\n")[slice(*practice.body(function))]
+        mutations = mutate.read_mutations(task)[1]
+        mutation = next(m for m in mutations if m["old"] in "\n".join(lines))
         blank = task.read_notebook()
         cell = code_cells(blank)[number]
         cell.source = practice.emptied(cell.source, function, item["name"])

@@ -19,7 +19,6 @@ RUN = RECORD | {"digest": "d", "shared": "s"}
         {"stored": ["full"]},
         {"full": {}},
         {"full": RUN | {"colour": 1}},
-        {"full": {key: value for key, value in RUN.items() if key != "value"}},
         {"full": RUN | {"value": "3"}},
         {"full": RUN | {"baseline": {"name": "x"}}},
         {"full": RUN | {"flops": {"training": "many"}}},

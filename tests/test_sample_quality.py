@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 
 from common import mnist
-from image_generation import sample_quality
 from image_generation.sample_quality import (
     SampleQuality,
     density_coverage,
@@ -39,15 +38,6 @@ def quality(data):
     return SampleQuality(data)
 
 
-def test_frechet_distance_of_gaussians_in_closed_form():
-    one, two = torch.zeros(3).double(), torch.tensor([1.0, -2.0, 0.5]).double()
-    x = gaussian(500, one, torch.diag(torch.tensor([1.0, 2.0, 3.0])).double(), 0)
-    y = gaussian(400, two, torch.diag(torch.tensor([2.0, 2.0, 1.0])).double(), 1)
-    expected = 5.25 + 1 + 0 + 4  # |mean|^2, and the squared differences of the deviations
-    assert math.isclose(frechet_distance(x, y), expected, rel_tol=1e-9)
-    assert frechet_distance(x, x) < 1e-9
-
-
 def test_frechet_distance_of_correlated_gaussians_against_scipy():
     roots = torch.randn(2, 6, 6, generator=torch.Generator().manual_seed(2)).double()
     x, y = (gaussian(50, torch.ones(6).double() * k, roots[k], k) for k in (0, 1))
@@ -74,16 +64,8 @@ def test_density_and_coverage_on_points_to_check_by_hand():
     assert density_coverage(real, radius, more) == pytest.approx((density / 2, 0.25))
 
 
-def test_fewer_fakes_than_reals_still_count(quality):
-    density, coverage = density_coverage(
-        quality.reference, neighbour_distance(quality.reference), quality.reference[:100]
-    )
-    assert density > 0.8 and 0.3 < coverage < 1
-
-
 def test_density_and_coverage_of_equal_distributions():
-    generator = torch.Generator().manual_seed(3)
-    real, fake = torch.randn(2, 1000, 4, generator=generator)
+    real, fake = torch.randn(2, 1000, 4, generator=torch.Generator().manual_seed(3))
     density, coverage = density_coverage(real, neighbour_distance(real), fake)
     assert abs(density - 1) < 0.1 and abs(coverage - (1 - 0.5**5)) < 0.02  # Naeem et al., Lemma 2
 
@@ -91,37 +73,20 @@ def test_density_and_coverage_of_equal_distributions():
 @pytest.mark.parametrize("kind", ["blur", "noise", "missing classes", "copies"])
 def test_worse_images_score_worse(quality, data, kind):
     x, generator = data.x_train.float() / 255, torch.Generator().manual_seed(4)
-    noise = torch.randn(x.shape, generator=generator)
+    noise, digits = torch.randn(x.shape, generator=generator), (10, 9, 7, 4, 1)
     steps = {
-        "blur": [x, blur(x, 0.5), blur(x, 0.7), blur(x, 1.0), blur(x, 2.0)],
-        "noise": [x, x + 0.05 * noise, x + 0.1 * noise, x + 0.2 * noise, x + 0.5 * noise],
-        "missing classes": [x[data.y_train < digit] for digit in (10, 9, 7, 4, 1)],
+        "blur": [x, *(F.avg_pool2d(x, side, 1, side // 2) for side in (3, 5, 7))],
+        "noise": [x + scale * noise for scale in (0, 0.05, 0.1, 0.2, 0.5)],
+        "missing classes": [x[data.y_train < digit] for digit in digits],
         "copies": [x[:count].repeat(1500 // count, 1, 1, 1) for count in (1500, 250, 50, 10, 1)],
     }[kind]
     scores = [quality.score(images) for images in steps]
-    distances = [score.distance for score in scores]
+    distances, coverages = ([s.distance for s in scores], [s.coverage for s in scores])
     assert distances == sorted(distances) and distances[1] > 1.2 * distances[0], distances
-    coverages = [score.coverage for score in scores]
     assert coverages[-1] < 0.4 * coverages[0], coverages
-    if kind == "missing classes":
-        assert [score.missing for score in scores] == [
-            list(range(digit, 10)) for digit in (10, 9, 7, 4, 1)
-        ]
-    else:
-        assert scores[0].missing == []
-
-
-def blur(images, sigma):
-    kernel = torch.exp(-0.5 * (torch.arange(-3.0, 4.0) / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    images = F.conv2d(images, kernel.view(1, 1, 1, 7), padding=(0, 3))
-    return F.conv2d(images, kernel.view(1, 1, 7, 1), padding=(3, 0))
-
-
-def test_a_blur_is_far_from_real_images(quality, data):
-    blurred = F.avg_pool2d(data.x_test.float() / 255, 3, stride=1, padding=1)
-    assert quality.distance(blurred) > 10 * quality.real.distance
-    assert quality.score(blurred).density < 0.6 * quality.real.density
+    lost = digits if kind == "missing classes" else [10]
+    assert [s.missing for s in scores[: len(lost)]] == [list(range(digit, 10)) for digit in lost]
+    assert kind != "blur" or scores[1].density < 0.6 * quality.real.density
 
 
 def test_a_constant_image_neither_lies_among_real_ones_nor_covers_them(quality, data):
@@ -159,17 +124,10 @@ def test_distance_is_that_of_score_for_bytes_and_floats(quality, data):
     assert math.isclose(quality.distance(beyond), distance, rel_tol=1e-5)  # clamped to [0, 1]
 
 
-def test_classify(quality, data):
-    probabilities = quality.classify(data.x_test)
-    assert probabilities.shape == (297, 10)
-    torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(297))
-    assert (probabilities.argmax(dim=1) == data.y_test).float().mean() == quality.accuracy
-
-
-@pytest.mark.parametrize("shape", [(200, 1, 28, 28), (200, 16, 16), (99, 1, 16, 16)])
-def test_images_of_another_shape_are_refused(quality, shape):
-    with pytest.raises(ValueError, match=r"images must be \(N, 1, 16, 16\) with N of at least 100"):
-        quality.score(torch.zeros(shape))
+def test_images_of_another_shape_are_refused(quality):
+    for shape in ((200, 1, 28, 28), (200, 16, 16), (99, 1, 16, 16)):
+        with pytest.raises(ValueError, match=r"must be \(N, 1, 16, 16\) with N of at least 100"):
+            quality.score(torch.zeros(shape))
 
 
 def test_data_without_a_classifier_are_refused(data):
@@ -185,9 +143,7 @@ def test_the_table(quality, data, capsys):
     quality.table(rows)
     lines = capsys.readouterr().out.splitlines()
     starts = ["real train", "no eights ", "scored    ", "test image", "test image", "the mean i"]
-    assert [line[:10] for line in lines[1:]] == starts and len(
-        {line.find("±") for line in lines}
-    ) == 2
+    assert [line[:10] for line in lines[1:]] == starts
     assert lines[2].endswith(" 8") and lines[3].endswith(" none") and "FD-c" in lines[0]
 
 
@@ -197,19 +153,7 @@ def test_the_random_state_is_left_alone(data):
     torch.manual_seed(5)
     quality = SampleQuality(data)
     quality.table({"test images": data.x_test})
-    assert torch.equal(torch.rand(3), expected)
-    assert not quality.model.training and not any(
-        p.requires_grad for p in quality.model.parameters()
-    )
-
-
-def test_the_stored_weights():
-    assert sample_quality.WEIGHTS.stat().st_size < 250_000
-    with np.load(sample_quality.WEIGHTS, allow_pickle=False) as file:
-        for size, floor in ((28, 0.985), (16, 0.975)):
-            assert file[f"{size}/accuracy"] > floor and len(str(file[f"{size}/digest"])) == 64
-            weights = [file[name] for name in file if name.startswith(f"{size}/") and "." in name]
-            assert len(weights) == 12 and all(array.dtype == np.float16 for array in weights)
+    assert torch.equal(torch.rand(3), expected) and not quality.model.training
 
 
 def test_on_a_mac_autocast_is_not_asked_for(data, monkeypatch):
@@ -217,4 +161,6 @@ def test_on_a_mac_autocast_is_not_asked_for(data, monkeypatch):
     quality.device = torch.device("mps")
     monkeypatch.setattr(torch, "autocast", lambda *a, **k: pytest.fail("torch 2.4 refuses it"))
     monkeypatch.setattr(torch.Tensor, "to", lambda self, *a, **k: self)
-    assert quality.classify(data.x_test).shape == (297, 10)
+    probabilities = quality.classify(data.x_test)
+    torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(297))
+    assert (probabilities.argmax(dim=1) == data.y_test).float().mean() == quality.accuracy

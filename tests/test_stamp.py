@@ -5,6 +5,17 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from tools.stamp import code_digest, shared_digest, state
 
+FILES = {
+    "common/__init__.py": "from common.a import f\nfrom common.record import r\n",
+    "common/a.py": "from common import b\nN = 3  # why\n\n\ndef f():\n    return N + b.M\n",
+    "common/b.py": "M = 1\n",
+    "common/c.py": "K = 1\n",
+    "common/record.py": "R = 1\nr = R\n",
+    "group/ruler.py": "def h():\n    return 4\n",
+    "group/ruler.npz": "weights",
+    "group/task/helper.py": "H = 1\n",
+}
+
 
 def notebook(*sources):
     return new_notebook(cells=[new_code_cell(source) for source in sources])
@@ -22,12 +33,9 @@ def test_comments_checks_and_markdown_do_not_count():
     assert code_digest(new_notebook(cells=cells)) == digest(code)
 
 
-@pytest.mark.parametrize(
-    "other", ["x = f(2)", "x = f(1.0)", "x = f('# 1')", "x += f(1)", "x\nf(1)"]
-)
+@pytest.mark.parametrize("other", ["x = f(2)", "x = f(1.0)", "x = f('# 1')", "x\nf(1)"])
 def test_what_the_code_means_counts(other):
-    assert digest("x = f(1)") != digest(other)
-    assert digest("x = f('# 2')") != digest(other)
+    assert digest("x = f(1)") != digest(other) != digest("x = f('# 2')")
 
 
 def test_cells_and_their_order_count():
@@ -51,23 +59,13 @@ def test_cells_and_their_order_count():
     "how", ["from common import f, r", "from common import a", "import common.a", "import common"]
 )
 def test_the_shared_digest_follows_what_is_imported(tmp_path, name, old, new, counts, how):
-    files = {
-        "common/__init__.py": "from common.a import f\nfrom common.record import r\n",
-        "common/a.py": "from common import b\nN = 3  # why\n\n\ndef f():\n    return N + b.M\n",
-        "common/b.py": "M = 1\n",
-        "common/c.py": "K = 1\n",
-        "common/record.py": "R = 1\nr = R\n",
-        "group/ruler.py": "def h():\n    return 4\n",
-        "group/ruler.npz": "weights",
-        "group/task/helper.py": "H = 1\n",
-    }
-    for path, text in files.items():
+    for path, text in FILES.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)
     folder = tmp_path / "group" / "task"
     ours = notebook(f"import torch\n{how}\nfrom group.ruler import h", "import helper")
     first = shared_digest(ours, folder, tmp_path)
-    (tmp_path / name).write_text(files[name].replace(old, new))
+    (tmp_path / name).write_text(FILES[name].replace(old, new))
     assert (shared_digest(ours, folder, tmp_path) != first) == counts
 
 

@@ -26,9 +26,8 @@ def main(arguments: list[str]) -> int:
         return 0
     name, *rest = arguments
     if name not in COMMANDS:
-        print(
-            f"There is no command {name}; {nearest(name, COMMANDS)}\n\n{__doc__}", file=sys.stderr
-        )
+        hint = nearest(name, COMMANDS)
+        print(f"There is no command {name}; {hint}\n\n{__doc__}", file=sys.stderr)
         return 2
     return explained(lambda: importlib.import_module(f"tools.{name}").main(rest))
 

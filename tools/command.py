@@ -23,7 +23,7 @@ class Parser(argparse.ArgumentParser):
         """Say what is wrong and exit with status 2."""
         if match := re.fullmatch(r"unrecognized arguments: (-\S+).*", message):
             hint = nearest(match[1], self._option_string_actions)
-            message = f"there is no option {match[1]}" + (f"; {hint}" if hint else "")
+            message = f"there is no option {match[1]}; {hint or 'see --help'}"
         super().error(message)
 
 

@@ -30,19 +30,11 @@ import time
 import traceback
 from typing import TYPE_CHECKING
 
+from tools import tasks
 from tools.command import Parser, explained
 from tools.results import Results
 from tools.stamp import code_digest
-from tools.tasks import (
-    ROOT,
-    Task,
-    TaskError,
-    all_tasks,
-    code_cells,
-    find_tasks,
-    tomllib,
-    with_settings,
-)
+from tools.tasks import ROOT, Task, TaskError, all_tasks, code_cells, find_tasks, with_settings
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -61,8 +53,8 @@ def read_mutations(task: Task) -> tuple[dict, list[dict]]:
         return {}, []
     where = f"{task.path}/mutations.toml"
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = tasks.tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tasks.tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TaskError(f"{where} is not TOML: {error}") from error
     settings, mutations = content.pop("settings", {}), content.pop("mutation", [])
     if content:
@@ -117,7 +109,8 @@ def run_cells(notebook: "NotebookNode", task: Task, check: str) -> str:
     finally:
         os.chdir(folder)
         sys.path[:] = path
-        _close_figures()
+        if pyplot := sys.modules.get("matplotlib.pyplot"):
+            pyplot.close("all")
     return "passed"
 
 
@@ -125,11 +118,6 @@ def statement(source: str, line: int) -> int:
     """Return the first line of the innermost statement around a line, both counted from 1."""
     nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)]
     return max(node.lineno for node in nodes if node.lineno <= line <= (node.end_lineno or line))
-
-
-def _close_figures() -> None:
-    if "matplotlib.pyplot" in sys.modules:
-        sys.modules["matplotlib.pyplot"].close("all")
 
 
 def mutate(notebook: "NotebookNode", old: str, new: str) -> "NotebookNode":
@@ -155,9 +143,8 @@ def run(task: Task) -> tuple[int, list[str]]:
             if sane[key] != "passed":
                 problems.append(f"{mutation['name']}: the notebook as it is fails: {sane[key]}")
         if sane[key] == "passed":
-            ended = run_cells(
-                mutate(base, mutation["old"], mutation["new"]), task, mutation["check"]
-            )
+            changed = mutate(base, mutation["old"], mutation["new"])
+            ended = run_cells(changed, task, mutation["check"])
             killed += ended == "killed"
             if ended != "killed":
                 problems.append(f"{mutation['name']}: " + ended.replace("passed", "it survived"))
@@ -179,15 +166,15 @@ def main(arguments: list[str] | None = None, root=ROOT) -> int:
         killed, problems = run(task)
         seconds = round(time.perf_counter() - began)
         print(f"{task.path}: {killed} of {total} mutations killed in {seconds} s", flush=True)
-        for problem in problems:
-            print(f"  - {problem}", flush=True)
         failed |= killed < total or total < FEWEST
         if total < FEWEST:
-            print(f"  - it has {total} mutations; write at least {FEWEST}", flush=True)
+            problems.append(f"it has {total} mutations; write at least {FEWEST}")
+        for problem in problems:
+            print(f"  - {problem}", flush=True)
         if options.save and total:
             digest, results = code_digest(task.read_notebook()), Results.read(task)
-            counts = {"digest": digest, "killed": killed, "of": total, "seconds": seconds}
-            results.mutations = counts
+            counts = {"killed": killed, "of": total, "seconds": seconds}
+            results.mutations = counts | {"digest": digest}
             results.write(task)
     return int(failed)
 

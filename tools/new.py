@@ -9,20 +9,11 @@ import re
 import sys
 from pathlib import Path
 
+from tools import tasks
 from tools.check import SHARED_REQUIREMENTS, TEMPLATE
 from tools.command import Parser, explained
 from tools.mutate import FEWEST
-from tools.tasks import (
-    ROOT,
-    TASK_FILE,
-    Task,
-    TaskError,
-    all_tasks,
-    categories,
-    nearest,
-    write_notebook,
-    write_text,
-)
+from tools.tasks import ROOT, TASK_FILE, Task, TaskError, all_tasks, categories, nearest
 
 
 def new_task(path: str, root: Path = ROOT) -> Task:
@@ -61,10 +52,10 @@ def create(task: Task) -> None:
     notebook.cells[0].source = notebook.cells[0].source.replace("TITLE", title)
     notebook.metadata["task"]["title"] = title
     task.folder.mkdir(parents=True)
-    write_notebook(task.notebook, notebook)
-    write_text(task.folder / "requirements.txt", f"{SHARED_REQUIREMENTS}\n")
+    tasks.write_notebook(task.notebook, notebook)
+    tasks.write_text(task.folder / "requirements.txt", f"{SHARED_REQUIREMENTS}\n")
     mutations = TEMPLATE.with_suffix(".toml").read_text(encoding="utf-8")
-    write_text(task.folder / "mutations.toml", mutations)
+    tasks.write_text(task.folder / "mutations.toml", mutations)
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:

@@ -5,12 +5,10 @@
     python -m tools practice vae --solution NAME     show our function
     python -m tools practice vae --reset NAME        empty one item again (all: a fresh copy)
 
-The items are functions and methods that carry an idea, from easy to hard; the check that judges
-each stands in the notebook, within the next two code cells. Exercises that ask for code follow at
-the end. What you wrote is never overwritten without a backup beside it.
-
-nbgrader does this for courses. It wants markers inside the cells that everybody reads, a database
-and a server; here a list in the notebook's metadata, `task.practice`, is enough.
+The items, a list in the notebook's metadata (`task.practice`), are functions and methods that carry
+an idea, from easy to hard; the check that judges each stands in the notebook, within the next two
+code cells. Exercises that ask for code follow at the end. What you wrote is never overwritten
+without a backup beside it.
 """
 
 import ast
@@ -32,6 +30,7 @@ from tools.tasks import ROOT, Task, TaskError, code_cells, find_tasks, nearest, 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+BLANK = 'raise NotImplementedError("your turn: {}")'
 SECONDS = 60  # a cell of the reader's copy may take
 HEAD = """# Cells that wait for an item of yours say so in a sentence.
 import os
@@ -89,7 +88,7 @@ def emptied(source: str, function: ast.FunctionDef, name: str) -> str:
     """Return a cell's code with a blank in the place of the function's body."""
     lines, (first, last) = source.split("\n"), body(function)
     indent = " " * (function.col_offset + 4)
-    lines[first:last] = [f'{indent}raise NotImplementedError("your turn: {name}")']
+    lines[first:last] = [indent + BLANK.format(name)]
     return "\n".join(lines)
 
 
@@ -122,10 +121,8 @@ def problems(task: Task) -> Iterator[str]:
         found = [judge - number for judge in judges(task, notebook, item["name"])]
         near = [distance for distance in found if 0 <= distance <= 2]
         if len(near) < 2:
-            yield (
-                f"the practice item {item['name']} needs two mutations inside its body that are "
-                f"caught within the next two code cells; it has {len(near)}."
-            )
+            few = f"needs two mutations in its body, caught within two code cells; has {len(near)}"
+            yield f"the practice item {item['name']} {few}."
 
 
 def build(task: Task) -> "NotebookNode":
@@ -138,40 +135,25 @@ def build(task: Task) -> "NotebookNode":
     notebook = task.read_notebook()
     digest = code_digest(notebook)
     cells = code_cells(notebook)
-    known: list[str] = []
-    for item in items:
+    for index, item in enumerate(items):
         number, function = place(notebook, item["name"])
         cell = cells[number]
         cell.source = emptied(cell.source, function, item["name"])
         text = f"**Your turn: `{item['name']}`**\n\n<details><summary>A hint</summary>\n\n"
-        hint = new_markdown_cell(f"{text}{item['hint']}\n\n</details>", id=f"hint-{len(known)}")
-        known.append(item["name"])
+        hint = new_markdown_cell(f"{text}{item['hint']}\n\n</details>", id=f"hint-{index}")
         notebook.cells.insert(notebook.cells.index(cell), hint)
     for cell in cells:
         cell.outputs, cell.execution_count = [], None
     for exercise in task.facts().get("exercises", []):
-        name = f"exercise {exercise['exercise']}"
-        notebook.cells += [
-            new_markdown_cell(
-                f"**Your turn: {name}** (see above)", id=f"{name.replace(' ', '-')}-text"
-            ),
-            new_code_cell(
-                f'raise NotImplementedError("your turn: {name}")', id=name.replace(" ", "-")
-            ),
-            new_code_cell(exercise["check"], id=f"{name.replace(' ', '-')}-check"),
-        ]
-    block = "Practice version: the outputs are yours to make."
-    replace_block(notebook, f"<!-- result -->\n{block}\n<!-- /result -->")
+        name, key = f"exercise {exercise['exercise']}", f"exercise-{exercise['exercise']}"
+        text, blank = f"**Your turn: {name}** (see above)", BLANK.format(name)
+        notebook.cells.append(new_markdown_cell(text, id=f"{key}-text"))
+        notebook.cells.append(new_code_cell(blank, id=key))
+        notebook.cells.append(new_code_cell(exercise["check"], id=f"{key}-check"))
+    replace_block(notebook, "Practice version: the outputs are yours to make.")
     notebook.cells.insert(1, new_code_cell(HEAD.format(root=f"../{task.path}"), id="practice"))
     notebook.metadata = {"practice": {"task": task.path, "digest": digest}}
     return notebook
-
-
-def backup(path: Path) -> Path:
-    """Copy the reader's file to a name beside it that is not taken, and return that."""
-    copy = path.with_name(f"{path.stem}.backup-{time.strftime('%Y%m%d-%H%M%S')}.ipynb")
-    shutil.copy(path, copy)
-    return copy
 
 
 def read_copy(path: Path) -> "NotebookNode":
@@ -179,9 +161,8 @@ def read_copy(path: Path) -> "NotebookNode":
     import nbformat
 
     if not path.exists():
-        raise TaskError(
-            f"There is no {path.name}: write it with python -m tools practice {path.stem}"
-        )
+        write_it = f"python -m tools practice {path.stem}"
+        raise TaskError(f"There is no {path.name}: write it with {write_it}")
     try:
         notebook = nbformat.read(path, as_version=4)
     except Exception as error:  # nbformat raises many kinds
@@ -202,10 +183,8 @@ def check(task: Task, path: Path) -> int:
 
     copy, original = read_copy(path), task.read_notebook()
     if copy.metadata.get("practice", {}).get("digest") != code_digest(original):
-        raise TaskError(
-            f"{path.name} was written from another version of the notebook. Keep it as it is, or "
-            f"begin anew with --reset all (a backup is kept)."
-        )
+        advice = "Keep it as it is, or begin anew with --reset all (a backup is kept)."
+        raise TaskError(f"{path.name} was written from another version of the notebook. {advice}")
     ids = [cell.id for cell in code_cells(original)]
     needed = {
         item["name"]: [ids[number] for number in judges(task, original, item["name"])]
@@ -250,7 +229,9 @@ def reset(task: Task, path: Path, name: str) -> None:
     """Empty one item of the reader's copy again, or write all of it anew; a backup is kept."""
     fresh = build(task)
     if path.exists():
-        print(f"What you wrote is kept in {backup(path).name}.")
+        kept = path.with_name(f"{path.stem}.backup-{time.strftime('%Y%m%d-%H%M%S')}.ipynb")
+        shutil.copy(path, kept)
+        print(f"What you wrote is kept in {kept.name}.")
     if name != "all":
         copy = read_copy(path)
         wanted = f"your turn: {name}"
@@ -274,9 +255,8 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     task = find_tasks([options.task], root)[0]
     path = root / "practice" / f"{task.name}.ipynb"
     notebook = build(task)
-    names = re.findall(
-        r"your turn: (.+?)\"", "\n".join(cell.source for cell in code_cells(notebook))
-    )
+    source = "\n".join(cell.source for cell in code_cells(notebook))
+    names = re.findall(r"your turn: (.+?)\"", source)
     name = options.solution or options.reset
     if name and name not in [*names, "all"]:
         hint = nearest(name, names) or f"there are {', '.join(names)}"

@@ -8,27 +8,12 @@ from typing import Any
 from tools.tasks import Task, TaskError, write_text
 
 NUMBER = (int, float)
-RUN = {  # what `record` and `tools run` write of one run
-    "mode": str,
-    "data": str,
-    "metric": str,
-    "value": NUMBER,
-    "unit": str,
-    "baseline": dict,
-    "reference": str,
-    "higher_is_better": bool,
-    "parameters": int,
-    "flops": dict,
-    "train_seconds": NUMBER,
-    "seconds": NUMBER,
-    "peak_memory_gib": (*NUMBER, type(None)),
-    "extra": dict,
-    "device": str,
-    "precision": str,
-    "versions": dict,
-    "digest": str,
-    "shared": str,
-    "date": str,
+TEXTS = "mode data metric unit reference device precision digest shared date".split()
+RUN: dict = {  # what `record` and `tools run` write of one run
+    **dict.fromkeys(TEXTS, str),
+    **dict.fromkeys(("value", "train_seconds", "seconds"), NUMBER),
+    **dict.fromkeys(("baseline", "flops", "extra", "versions"), dict),
+    **{"higher_is_better": bool, "parameters": int, "peak_memory_gib": (*NUMBER, type(None))},
 }
 MUTATIONS = {"digest": str, "killed": int, "of": int, "seconds": NUMBER}
 SEEDS = {"device": str, "values": list}
@@ -81,11 +66,8 @@ class Results:
 
     def of_code(self, digest: str) -> "Results":
         """Return the parts that belong to the code with this digest."""
-        kept = {
-            key: part
-            for key, part in asdict(self).items()
-            if key != "stored" and part and part.get("digest") == digest
-        }
+        parts = asdict(self) | {"stored": None}
+        kept = {key: part for key, part in parts.items() if part and part.get("digest") == digest}
         return Results(**kept, stored=self.stored if self.stored in kept else "")
 
     @property
@@ -107,7 +89,7 @@ def check_keys(entry: dict, kinds: dict) -> None:
         if not all(isinstance(number, NUMBER) for number in numbers):
             raise TaskError("flops and extra hold numbers only")
         check_keys(entry["versions"], {"torch": str, "python": str})
-        texts = [entry[key] for key, kind in kinds.items() if kind is str] + list(entry["extra"])
+        texts = [entry[key] for key in TEXTS] + list(entry["extra"])
         if any("\n" in text or len(text) > 300 for text in texts):
             raise TaskError("a text in it has a line break or more than 300 characters")
 
@@ -140,13 +122,11 @@ def result_block(run: Run) -> str:
     baseline = f"{run['baseline']['name']} {run['baseline']['value']:.4g}"
     first = f"**{result_text(run)}** on {run['data']} ({run['mode']} mode; baseline {baseline}"
     first += f"; reference: {run['reference']})." if run["mode"] == "full" else ")."
-    memory = run["peak_memory_gib"]
+    memory = f", peak memory {run['peak_memory_gib']:.1f} GiB" if run["peak_memory_gib"] else ""
     second = (
         f"The outputs below are those of this **{run['mode']} run**, made on {run['date']} on "
         f"{run['device']} in {run['precision']} with torch {run['versions']['torch']}: training "
         f"{duration(run['train_seconds'])}, whole notebook {duration(run['seconds'])}, "
-        f"{compute(run)}"
-        + (f", peak memory {memory:.1f} GiB." if memory else ".")
-        + " When you run the notebook, the last cell prints your figures."
+        f"{compute(run)}{memory}. When you run the notebook, the last cell prints your figures."
     )
     return f"<!-- result -->\n{first}\n\n{second}\n<!-- /result -->"

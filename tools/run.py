@@ -20,7 +20,6 @@ import signal
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from datetime import datetime, timezone
 from pathlib import Path
@@ -32,32 +31,12 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
+from tools import stamp, tasks
 from tools.command import Parser, explained
 from tools.results import Results, Run, duration, result_block, result_text
-from tools.stamp import (
-    code_digest,
-    decisive,
-    find_block,
-    outputs_digest,
-    replace_block,
-    shared_digest,
-    state,
-)
-from tools.tasks import (
-    ROOT,
-    Task,
-    TaskError,
-    all_tasks,
-    code_cells,
-    find_tasks,
-    with_settings,
-    write_notebook,
-    write_text,
-)
+from tools.tasks import ROOT, Task, TaskError, code_cells, find_tasks, with_settings
 
-OUT_OF_MEMORY = re.compile(
-    r"out of memory|not enough memory|can't allocate|MemoryError|failed to map segment", re.I
-)
+NO_MEMORY = "out of memory|not enough memory|can't allocate|MemoryError|failed to map segment"
 
 
 class RunError(RuntimeError):
@@ -80,11 +59,10 @@ class Client(NotebookClient):
     def start_report(self) -> None:
         """Number the code cells as Jupyter does and follow them."""
         self.headings: list[str] = headings(self.nb)
-        self.numbers: dict[int, int] = {}
-        self.mid_line, self.lock, self.current = False, threading.Lock(), 0
-        for index, cell in enumerate(self.nb.cells):
-            if cell.cell_type == "code" and cell.source.strip():
-                self.numbers[index] = len(self.numbers) + 1
+        code = {id(cell) for cell in code_cells(self.nb)}
+        inside = [index for index, cell in enumerate(self.nb.cells) if id(cell) in code]
+        self.numbers = {index: number for number, index in enumerate(inside, 1)}
+        self.mid_line, self.current = False, 0
         self.on_cell_start = self.report_start
 
     async def async_start_new_kernel(self, **kwargs):
@@ -105,9 +83,8 @@ class Client(NotebookClient):
 
     def say(self, text: str, continued: bool = False) -> None:
         """Print a line, or pass on output of a cell."""
-        with self.lock:
-            print(("\n" if self.mid_line and not continued else "") + text, end="", flush=True)
-            self.mid_line = not text.endswith("\n")
+        print(("\n" if self.mid_line and not continued else "") + text, end="", flush=True)
+        self.mid_line = not text.endswith("\n")
 
 
 def headings(notebook: nbformat.NotebookNode) -> list[str]:
@@ -132,7 +109,7 @@ def failure(error: Exception, task: Task) -> str:
     message = "\n".join([f"{error.ename}: {lines[0]}", *lines[1:]]) if lines else error.ename
     if error.ename == "ModuleNotFoundError":
         return f"{message}. Install what it needs: pip install -r {task.path}/requirements.txt"
-    return f"{message}. {memory}" if OUT_OF_MEMORY.search(message) else message
+    return f"{message}. {memory}" if re.search(NO_MEMORY, message, re.I) else message
 
 
 def execute(
@@ -144,14 +121,8 @@ def execute(
     """
     for cell in code_cells(notebook):
         cell.outputs, cell.execution_count = [], None
-    client = Client(
-        notebook,
-        timeout=timeout,
-        record_timing=False,
-        store_widget_state=False,
-        coalesce_streams=True,
-        shutdown_kernel="immediate",
-    )
+    client = Client(notebook, timeout=timeout, record_timing=False, store_widget_state=False)
+    client.coalesce_streams, client.shutdown_kernel = True, "immediate"
     client.km = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=ThisPython())
     client.owns_km = True
     client.start_report()
@@ -174,8 +145,7 @@ def execute(
             client.execute(env=environment)
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
             number, heading = client.numbers[client.current], client.headings[client.current]
-            message = f'Cell [{number}] under "{heading}" failed: {failure(error, task)}'
-            failed = RunError(message)
+            failed = RunError(f'Cell [{number}] under "{heading}" failed: {failure(error, task)}')
             failed.cell = client.current
             raise failed from error
         except RuntimeError as error:  # nbclient's own, when no kernel answers
@@ -190,12 +160,11 @@ def execute(
         return json.loads(recorded.read_text(encoding="utf-8")) | {"date": date}
 
 
-def write_copy(notebook: nbformat.NotebookNode, task: Task, mode: str, ending: str = "") -> str:
-    """Write the executed copy to runs/ and return its path; `ending` marks another kind of run."""
-    path = task.root / "runs" / f"{task.name}.{mode}{ending}.ipynb"
-    path.parent.mkdir(exist_ok=True)
-    write_notebook(path, notebook)
-    return path.relative_to(task.root).as_posix()
+def write_copy(notebook: nbformat.NotebookNode, task: Task, name: str, note: str) -> str:
+    """Write the executed copy with a note in its first cell to runs/ and return its path."""
+    stamp.replace_block(notebook, note)
+    tasks.write_notebook(task.root / "runs" / f"{name}.ipynb", notebook)
+    return f"runs/{name}.ipynb"
 
 
 def require_writable(*folders: Path) -> None:
@@ -203,8 +172,7 @@ def require_writable(*folders: Path) -> None:
     for folder in folders:
         try:
             folder.mkdir(exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
+            tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:
             message = f"Nothing was run: {folder.name}/ cannot be written ({error})."
             raise RunError(message) from error
@@ -217,29 +185,30 @@ def save(executed: nbformat.NotebookNode, task: Task, recorded: Run) -> str:
     added. Markdown and comments edited during the run are kept. Raises RunError if the code
     changed meanwhile.
     """
-    notebook, digest, mode = task.read_notebook(), code_digest(executed), recorded["mode"]
-    if code_digest(notebook) != digest:
+    notebook, digest, mode = task.read_notebook(), stamp.code_digest(executed), recorded["mode"]
+    if stamp.code_digest(notebook) != digest:
         raise RunError("Nothing was stored: the notebook's code was changed while it ran.")
-    shared = shared_digest(executed, task.folder, task.root)
+    shared = stamp.shared_digest(executed, task.folder, task.root)
     run = recorded | {"digest": digest, "shared": shared}
     results = Results.read(task).of_code(digest)
     setattr(results, mode, run)
-    if mode == "quick" and results.full and state(notebook, task.folder, task.root) != "stale":
+    current = stamp.state(notebook, task.folder, task.root)
+    if mode == "quick" and results.full and current != "stale":
         results.write(task)
         return "The outputs of the full run stay; the quick run's figures were added."
-    ran = [cell for cell in code_cells(executed) if decisive(cell.source)]
-    now = [cell for cell in code_cells(notebook) if decisive(cell.source)]
+    ran = [cell for cell in code_cells(executed) if stamp.decisive(cell.source)]
+    now = [cell for cell in code_cells(notebook) if stamp.decisive(cell.source)]
     for cell, source in zip(now, ran, strict=True):
         cell.outputs = source.outputs
     for number, cell in enumerate(code_cells(notebook), 1):
         cell.execution_count = number
     results.stored = mode
     keys = ("mode", "digest", "shared", "device", "versions", "seconds", "date")
-    stamp = {key: run[key] for key in keys}
-    notebook.metadata["stamp"] = stamp | {"outputs": outputs_digest(notebook)}
+    digests = {key: run[key] for key in keys} | {"outputs": stamp.outputs_digest(notebook)}
+    notebook.metadata["stamp"] = digests
     notebook.metadata["language_info"] = executed.metadata["language_info"]
-    replace_block(notebook, result_block(run))
-    write_notebook(task.notebook, notebook)
+    stamp.replace_block(notebook, result_block(run))
+    tasks.write_notebook(task.notebook, notebook)
     results.write(task)
     return f"Stored the outputs of this {mode} run: {result_text(run)}."
 
@@ -250,31 +219,26 @@ def run(
     """Run one task; return what it recorded and a closing sentence. Raises RunError if it fails."""
     require_writable(task.root / "runs", *([task.folder] if store else []))
     notebook = with_settings(task.read_notebook(), settings or {})
-    if find_block(notebook) is None:
+    if stamp.find_block(notebook) is None:
         raise RunError("The first cell lacks the lines <!-- result --> and <!-- /result -->.")
     results = Results.read(task)
-    if mode == "full":
-        took = results.full and f"{duration(results.full['seconds'])} on {results.full['device']}"
-        print(f"The stored full run took {took}." if took else "No full run is stored yet.")
+    if mode == "full" and (full := results.full):
+        print(f"The stored full run took {duration(full['seconds'])} on {full['device']}.")
     begin = time.perf_counter()
     print(f"{task.path}, {mode} mode", flush=True)
     changed = "".join(f".{name}={value}" for name, value in (settings or {}).items())
-    changed = re.sub(r"[^\w.=-]", "_", changed)[:100]
-    note = "<!-- result -->\n{}\n<!-- /result -->"
+    copy = f"{task.name}.{mode}" + re.sub(r"[^\w.=-]", "_", changed)[:100]
     try:
         recorded = execute(notebook, task, mode, timeout)
     except RunError as error:
-        reason = str(error).split(":")[0]
-        replace_block(notebook, note.format(f"This run did not finish. {reason}."))
-        path = write_copy(notebook, task, mode, f"{changed}.failed")
+        note = f"This run did not finish. {str(error).split(':')[0]}."
+        path = write_copy(notebook, task, f"{copy}.failed", note)
         raise RunError(f"{error}\nThe copy with the error: {path}") from error
     except KeyboardInterrupt:
-        replace_block(notebook, note.format("This run was interrupted."))
-        write_copy(notebook, task, mode, f"{changed}.interrupted")
+        write_copy(notebook, task, f"{copy}.interrupted", "This run was interrupted.")
         raise
-    if recorded:
-        replace_block(notebook, result_block(recorded))
-    path = write_copy(notebook, task, mode, changed)  # first, so that no hour is lost
+    note = result_block(recorded) if recorded else "This run recorded no result."
+    path = write_copy(notebook, task, copy, note)  # first, so that no hour is lost
     said = f"{task.path} ran in {time.perf_counter() - begin:.0f} s. Executed copy: {path}."
     if store and recorded is None:
         raise RunError(f"Nothing was stored: the notebook did not call record(...). {said}")
@@ -290,38 +254,38 @@ def run_seeds(task: Task, mode: str, count: int, settings: dict, timeout) -> str
     """Run a task with the seeds 0 to count - 1; store each figure, return a line about them."""
     values: list[float] = []
     for seed in range(count):
-        recorded, _ = run(task, mode, False, settings | {"seed": seed}, timeout)
+        recorded, said = run(task, mode, False, settings | {"seed": seed}, timeout)
         if recorded is None:
-            raise RunError("The notebook did not call record(...), so there is nothing to compare.")
+            raise RunError(f"Nothing to compare: the notebook did not call record(...). {said}")
         values.append(recorded["value"])
         print(f"seed {seed}: {result_text(recorded)}\n", flush=True)
         if not settings:
-            digest, results = code_digest(task.read_notebook()), Results.read(task)
+            digest, results = stamp.code_digest(task.read_notebook()), Results.read(task)
             known = results.seeds if results.seeds.get("digest") == digest else {}
             entry = {"device": recorded["device"], "values": values}
             results.seeds = known | {"digest": digest, mode: entry}
             results.write(task)
     assert recorded
     spread = statistics.stdev(values) if count > 1 else 0.0
+    figures = ", ".join(f"{value:.4g}" for value in values)
     return (
-        f"{task.path}, {mode} mode, {recorded['metric']} in {recorded['unit']}: "
-        f"{', '.join(f'{value:.4g}' for value in values)}; mean {statistics.mean(values):.4g}, "
-        f"standard deviation {spread:.2g}"
+        f"{task.path}, {mode} mode, {recorded['metric']} in {recorded['unit']}: {figures}; "
+        f"mean {statistics.mean(values):.4g}, standard deviation {spread:.2g}"
     )
 
 
 def list_tasks(root: Path) -> None:
     """Print one line for each task: stored outputs, metric, time, device."""
     print(f"{'task':42} {'outputs':20} result of the stored run")
-    for task in all_tasks(root):
+    for task in tasks.all_tasks(root):
         try:
-            shown, stored = Results.read(task).shown, state(task.read_notebook(), task.folder, root)
-            result = shown and ", ".join(
-                [result_text(shown), duration(shown["seconds"]), shown["device"]]
-            )
+            shown = Results.read(task).shown
+            stored = stamp.state(task.read_notebook(), task.folder, root)
+            parts = shown and (result_text(shown), duration(shown["seconds"]), shown["device"])
+            result = ", ".join(parts or [])
         except TaskError as error:
             stored, result = "unreadable", str(error)
-        print(f"{task.path:42} {stored:20} {result or ''}")
+        print(f"{task.path:42} {stored:20} {result}")
 
 
 def setting(text: str) -> tuple[str, object]:
@@ -342,36 +306,28 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def parser() -> Parser:
-    """Return the command line's parser."""
-    parser = Parser("run", __doc__)
-    parser.add_argument("tasks", nargs="*", metavar="TASK", help="image_generation/vae, or vae")
-    parser.add_argument("--save", action="store_true", help="store the outputs, stamped")
-    parser.add_argument("--list", action="store_true", help="list the tasks")
-    parser.add_argument("--seeds", type=positive, metavar="N", help="run with seeds 0 to N - 1")
-    parser.add_argument(
-        "--set", type=setting, action="append", default=[], metavar="NAME=VALUE", help="a setting"
-    )
-    parser.add_argument("--record", type=Path, metavar="FILE", help="also write the figures there")
-    parser.add_argument(
-        "--cell-timeout", type=positive, metavar="SECONDS", help="stop a cell that takes longer"
-    )
-    return parser
-
-
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Run the command line and return its exit status."""
-    options = parser().parse_args(arguments)
+    parser = Parser("run", __doc__)
+    add = parser.add_argument
+    add("tasks", nargs="*", metavar="TASK", help="image_generation/vae, or vae")
+    add("--save", action="store_true", help="store the outputs, stamped")
+    add("--list", action="store_true", help="list the tasks")
+    add("--seeds", type=positive, metavar="N", help="run with seeds 0 to N - 1")
+    add("--set", type=setting, action="append", default=[], metavar="NAME=VALUE", help="a setting")
+    add("--record", type=Path, metavar="FILE", help="also write the figures there")
+    add("--cell-timeout", type=positive, metavar="SECONDS", help="stop a cell that takes longer")
+    options = parser.parse_args(arguments)
     if options.list:
         list_tasks(root)
         return 0
     if not options.tasks:
-        parser().error("name a task, or use --list to see them")
+        parser.error("name a task, or use --list to see them")
     if options.save and (options.set or options.seeds):
-        parser().error("--save stores the notebook as it is: leave out --set and --seeds")
+        parser.error("--save stores the notebook as it is: leave out --set and --seeds")
     settings, failed = dict(options.set), 0
-    tasks = find_tasks(options.tasks, root)
-    for task in tasks:  # refuse a wrong --set before torch is imported
+    chosen = find_tasks(options.tasks, root)
+    for task in chosen:  # refuse a wrong --set before torch is imported
         with_settings(task.read_notebook(), settings)
     from common.device import mode  # here, since importing torch takes seconds
 
@@ -379,20 +335,20 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         current = mode()
     except ValueError as error:
         raise TaskError(str(error)) from error
-    for task in tasks:
+    for task in chosen:
         try:
             if options.seeds:
                 said = run_seeds(task, current, options.seeds, settings, options.cell_timeout)
             else:
                 recorded, said = run(task, current, options.save, settings, options.cell_timeout)
                 if options.record:
-                    write_text(options.record, json.dumps(recorded))
+                    tasks.write_text(options.record, json.dumps(recorded))
             print(f"{said}\n", flush=True)
         except (RunError, TaskError) as error:
             failed += 1
             print(f"\n{task.path}: {error}\n", file=sys.stderr, flush=True)
-    if len(tasks) > 1:
-        print(f"{len(tasks) - failed} of {len(tasks)} tasks ran to their end.")
+    if len(chosen) > 1:
+        print(f"{len(chosen) - failed} of {len(chosen)} tasks ran to their end.")
     return int(failed > 0)
 
 

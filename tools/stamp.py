@@ -47,11 +47,8 @@ def shared_digest(notebook: NotebookNode, folder: Path, root: Path = ROOT) -> st
     These are the modules that it imports, from `common`, its category or its own folder, what those
     import in turn, and the data files that bear their names.
     """
-    todo = [
-        found
-        for cell in code_cells(notebook)
-        for found in imported_modules(ast.parse(cell.source), folder, root)
-    ]
+    trees = [ast.parse(cell.source) for cell in code_cells(notebook)]
+    todo = [found for tree in trees for found in imported_modules(tree, folder, root)]
     files: dict[str, str] = {}
     while todo:
         path = todo.pop()
@@ -128,7 +125,9 @@ def state(notebook: NotebookNode, folder: Path, root: Path = ROOT) -> str:
 
 
 def replace_block(notebook: NotebookNode, text: str) -> None:
-    """Put `text` in the place of the result block of the first cell."""
+    """Put `text`, with or without its marker lines, in the place of the first cell's block."""
+    if not BLOCK.fullmatch(text):
+        text = f"<!-- result -->\n{text}\n<!-- /result -->"
     notebook.cells[0].source = BLOCK.sub(lambda _: text, notebook.cells[0].source, count=1)
 
 

@@ -4,21 +4,20 @@
     python -m tools tables --check    change nothing; exit status 1 if something is out of date
 
 The places are marked: <!-- tasks --> ... <!-- /tasks -->, likewise `results`, `path`, `picture`,
-`compare`, `figure`, `mutations` and `benchmarks`. <!-- figure: image_generation/vae code-9 --> shows the last
-picture of a cell.
-A comparison names its columns, <!-- compare: FD-c | density -->: its rows are the tasks whose
-stored run has the first of them, as the metric or in `extra` of record(...).
+`compare`, `figure`, `mutations` and `benchmarks`. <!-- figure: image_generation/vae code-9 -->
+shows the last picture of a cell. A comparison names its columns, <!-- compare: FD-c | density -->:
+its rows are the tasks whose stored run has the first of them, as the metric or in `extra`.
 """
 
 import base64
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tools.command import Parser, explained
-from tools.results import Results, Run, compute, duration, result_text
-from tools.tasks import ROOT, Task, TaskError, learning_path, write_text
+from tools.results import Results, compute, duration, result_text
+from tools.tasks import ROOT, Task, TaskError, find_tasks, learning_path
 
 PEAK, SHARE = 165e12, 0.25  # FLOP/s of a 4090 in bf16 (dense), and the share that we assume
 SLOWER = 3.3  # a 4090 takes so many times as long as an H100
@@ -27,28 +26,21 @@ PLACE = re.compile(r"(<!-- (\w+)(?:: ([^>]*?))? -->\n)(.*?)(<!-- /\2 -->)", re.D
 PICTURE = ".github/picture.png"
 
 
-def hours_4090(run: Run) -> tuple[float, bool]:
-    """Return the hours of a full run on one RTX 4090, and whether they were measured there.
-
-    Estimated from an H100's time, or else from the floating-point operations.
-    """
-    if "4090" in run["device"]:
-        return run["seconds"] / 3600, True
-    if "H100" in run["device"]:
-        return run["seconds"] / 3600 * SLOWER, False
-    return sum(run["flops"].values()) / (PEAK * SHARE) / 3600, False
-
-
 def cost(task: Task, results: Results) -> tuple[float, bool] | None:
     """Return the hours on one RTX 4090 and whether they were measured; None without a full run.
 
-    A notebook whose sizes on a GPU are larger than those of its stored run says in its metadata
-    (`task.gpu.flops`) what a run there takes.
+    Estimated from an H100's time, or else from the floating-point operations: those of the stored
+    run, or of a larger one on a GPU, if the notebook says in its metadata (`task.gpu.flops`) what
+    that takes.
     """
-    gpu = task.facts().get("gpu", {})
-    if gpu.get("flops") and not (results.full and "CPU" not in results.full["device"]):
-        return float(gpu["flops"]) / (PEAK * SHARE) / 3600, False
-    return hours_4090(results.full) if results.full else None
+    run, flops = results.full, float(task.facts().get("gpu", {}).get("flops", 0))
+    if run and "4090" in run["device"]:
+        return run["seconds"] / 3600, True
+    if run and "H100" in run["device"]:
+        return run["seconds"] / 3600 * SLOWER, False
+    if run and (not flops or "CPU" not in run["device"]):
+        flops = sum(run["flops"].values())
+    return (flops / (PEAK * SHARE) / 3600, False) if flops else None
 
 
 def in_hours(hours: float) -> str:
@@ -75,8 +67,7 @@ def row(*cells: object) -> str:
 
 def task_table(root: Path) -> str:
     """Return the short table of all tasks: result, and time on one RTX 4090."""
-    lines = [row("Notebook", "Result", "One RTX 4090")]
-    lines.append("|---|---|--:|")
+    lines = [row("Notebook", "Result", "One RTX 4090"), "|---|---|--:|"]
     for task, results in in_order(root):
         result = took = ""
         if run := results.full:
@@ -95,9 +86,8 @@ def result_table(root: Path) -> str:
     for task, results in in_order(root):
         cells = [""] * 5
         if run := results.full:
-            stored = f"{duration(run['seconds'])} on {run['device']}"
-            result = f"{result_text(run)} on {run['data']}"
-            cells = [result, run["reference"], compute(run), stored, ""]
+            cells = [f"{result_text(run)} on {run['data']}", run["reference"], compute(run)]
+            cells += [f"{duration(run['seconds'])} on {run['device']}", ""]
         if known := cost(task, results):
             cells[4] = ("" if known[1] else "≈ ") + in_hours(known[0])
         quick = duration(results.quick["seconds"]) if results.quick else ""
@@ -131,15 +121,14 @@ def comparison(columns: str, root: Path) -> str:
     names = [name.strip() for name in columns.split("|")]
     lines = [row("Task", "Run", *names), "|---|---|" + "--:|" * len(names)]
     for task, results in in_order(root):
-        run = results.shown
-        if not run or names[0] not in run["extra"] | {run["metric"]: run["value"]}:
+        if not (run := results.shown):
             continue
-        figures = run["extra"] | {
-            run["metric"]: run["value"],
-            "parameters": f"{run['parameters']:,}",
-            "training FLOPs": f"{run['flops'].get('training', 0):.2g}",
-            "training": duration(run["train_seconds"]),
-        }
+        figures = run["extra"] | {run["metric"]: run["value"]}
+        if names[0] not in figures:
+            continue
+        figures["parameters"] = f"{run['parameters']:,}"
+        figures["training FLOPs"] = f"{run['flops'].get('training', 0):.2g}"
+        figures["training"] = duration(run["train_seconds"])
         values = [figures.get(name, "") for name in names]
         cells = [f"{value:.3g}" if isinstance(value, float) else value for value in values]
         lines.append(row(link(task), f"{run['mode']}, {run['data']}, {run['device']}", *cells))
@@ -158,27 +147,18 @@ def mutation_table(root: Path) -> str:
 
 def cover(task: Task) -> bytes | None:
     """Return the PNG of the cell that the notebook's metadata names as its cover."""
-    found = picture_outputs(task, task.facts().get("cover"))
-    return base64.b64decode(found[-1]["data"]["image/png"]) if found else None
+    found = picture(task, task.facts().get("cover"))
+    return found and found[0]
 
 
-def picture_outputs(task: Task, name: str | None) -> list[dict]:
-    """Return the outputs with a PNG of the cell of this name (its id)."""
+def picture(task: Task, name: str | None) -> tuple[bytes, str] | None:
+    """Return the last PNG of the cell of this name (its id), and the text that describes it."""
     cells = [cell for cell in task.read_notebook().cells if cell.get("id") == name]
-    outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    return [output for output in outputs if output.get("data", {}).get("image/png")]
-
-
-def figure(argument: str, root: Path) -> tuple[str, Path, bytes]:
-    """Return Markdown for the picture of "category/task cell", its file in docs/, its PNG."""
-    path, name = argument.split()
-    category, task_name = path.split("/")
-    task = Task(category, task_name, root)
-    if not (found := picture_outputs(task, name)):
-        raise TaskError(f"{path} has no cell {name} with a picture; correct the page's figure.")
-    image, alt = found[-1]["data"]["image/png"], found[-1]["metadata"]["image/png"]["alt"]
-    file = Path("static", f"{task.name}.{name}.png")
-    return f"![{alt}]({file.as_posix()})", root / "docs" / file, base64.b64decode(image)
+    for output in reversed([output for cell in cells for output in cell.get("outputs", [])]):
+        if image := output.get("data", {}).get("image/png"):
+            about = output.get("metadata", {}).get("image/png", {})
+            return base64.b64decode(image), about.get("alt", "")
+    return None
 
 
 def filled(text: str, root: Path, folder: Path, files: dict[Path, bytes]) -> str:
@@ -186,28 +166,33 @@ def filled(text: str, root: Path, folder: Path, files: dict[Path, bytes]) -> str
 
     The pictures that it shows are added to `files`.
     """
-    up = "" if folder == root else "../"
+
+    def figure(argument: str) -> str:
+        path, name = argument.split()
+        (task,) = find_tasks([path], root)
+        if not (found := picture(task, name)):
+            raise TaskError(f"{path} has no cell {name} with a picture; correct the page's figure.")
+        file = f"static/{task.name}.{name}.png"
+        files[root / "docs" / file], alt = found
+        return f"![{alt}]({file})"
+
+    table = root / "benchmarks" / "table.md"
+    makers: dict[str, Callable[[str], str]] = {
+        "tasks": lambda _: task_table(root),
+        "results": lambda _: result_table(root),
+        "path": lambda _: path_list(root),
+        "compare": lambda columns: comparison(columns, root),
+        "mutations": lambda _: mutation_table(root),
+        "benchmarks": lambda _: table.read_text(encoding="utf-8").strip(),
+        "figure": figure,
+    }
 
     def fill(match: re.Match) -> str:
-        start, name, argument, old, end = match.groups()
-        if name == "tasks":
-            new = task_table(root)
-        elif name == "results":
-            new = result_table(root)
-        elif name == "path":
-            new = path_list(root)
-        elif name == "compare":
-            new = comparison(argument, root)
-        elif name == "mutations":
-            new = mutation_table(root)
-        elif name == "benchmarks":
-            new = (root / "benchmarks" / "table.md").read_text(encoding="utf-8").strip()
-        elif name == "figure":
-            new, file, image = figure(argument, root)
-            files[file] = image
-        else:
+        start, name, argument, _, end = match.groups()
+        if name not in makers:
             return match[0]
-        new = re.sub(r"\]\((?=\w+/\w+/)", f"]({up}", new)
+        up = "" if folder == root else "../"
+        new = re.sub(r"\]\((?=\w+/\w+/)", f"]({up}", makers[name](argument))
         return f"{start}\n{new}\n\n{end}"
 
     return PLACE.sub(fill, text)
@@ -241,10 +226,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         if only_check:
             print(f"{name} is out of date: run python -m tools tables and commit it.")
             continue
-        if path.suffix == ".png":
-            path.write_bytes(wanted[path])
-        else:
-            write_text(path, wanted[path].decode())
+        path.write_bytes(wanted[path])
         print(f"{name} written.")
     return int(bool(stale and only_check))
 

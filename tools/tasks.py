@@ -66,9 +66,7 @@ class Task:
         """Return the notebook's metadata "task": title, summary, needs, cover, practice, ..."""
         facts = _metadata(self, self.notebook.stat().st_mtime_ns).get("task", {})
         if not isinstance(facts, dict):
-            raise TaskError(
-                f"{self.path}: the notebook's metadata `task` must hold names and values."
-            )
+            raise TaskError(f"{self.path}: the metadata `task` must hold names and values.")
         return facts
 
 
@@ -101,10 +99,9 @@ def learning_path(root: Path = ROOT) -> dict[str, list[Task]]:
     path = root / "path.toml"
     strands = tomllib.loads(path.read_text(encoding="utf-8"))["strand"] if path.exists() else []
     left = {task.name: task for task in all_tasks(root)}
-    found = {
-        strand["name"]: [left.pop(name) for name in strand["tasks"] if name in left]
-        for strand in strands
-    }
+    found = {}
+    for strand in strands:
+        found[strand["name"]] = [left.pop(name) for name in strand["tasks"] if name in left]
     found["More"] = list(left.values())
     return {name: tasks for name, tasks in found.items() if tasks}
 
@@ -146,8 +143,7 @@ def with_settings(notebook: "NotebookNode", settings: dict[str, object]) -> "Not
             found = [node for node in ast.parse(cell.source).body if assigned(node) == name]
             if found:
                 lines = cell.source.split("\n")
-                first, last = found[0].lineno - 1, found[0].end_lineno
-                lines[first:last] = [f"{name} = {value!r}"]
+                lines[found[0].lineno - 1 : found[0].end_lineno] = [f"{name} = {value!r}"]
                 cell.source = "\n".join(lines)
                 break
         else:
@@ -172,15 +168,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_notebook(path: Path, notebook: "NotebookNode") -> None:
     """Write a notebook atomically, with the metadata of JupyterLab and nothing of single runs."""
-    notebook.metadata["kernelspec"] = {
-        "display_name": "Python 3 (ipykernel)",
-        "language": "python",
-        "name": "python3",
-    }
+    import nbformat
+
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    notebook.metadata["kernelspec"] = kernel
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         for key in ("execution", "ExecuteTime", "scrolled"):
             cell.metadata.pop(key, None)
-    import nbformat
-
     write_text(path, nbformat.writes(notebook) + "\n")

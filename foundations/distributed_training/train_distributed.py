@@ -41,10 +41,8 @@ def arguments(world):
         parser.add_argument("--" + name.replace("_", "-"), type=int, default=value)
     args = parser.parse_args()
     if args.steps < 1 or args.width % args.heads or args.batch_size % world:
-        parser.error(
-            f"--steps must be above 0, --heads must divide --width ({args.width}), and the "
-            f"{world} processes must share --batch-size ({args.batch_size}) equally."
-        )
+        shared = f"{world} processes must share --batch-size ({args.batch_size}) equally"
+        parser.error(f"--steps is above 0, --heads divides --width ({args.width}), {shared}.")
     return args
 
 
