@@ -118,7 +118,7 @@ DEFECTS = {
     ),
     "result by mode": (
         replace(7, "value=value", "value=pick(full=0.1, quick=value)"),
-        "record(...) depends on the mode",
+        "the recorded value depends on the mode",
     ),
     "no title": (replace(0, "# Tiny", "Tiny"), "cell 1: it must be Markdown that begins with"),
     "no facts table": (replace(0, "|---|---|", ""), "the table of facts"),

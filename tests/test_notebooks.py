@@ -37,13 +37,14 @@ def test_quick_mode_is_quick(task):
     assert QUICK[task]["seconds"] <= QUICK_SECONDS, "make quick mode smaller"
 
 
-def test_what_a_notebook_needs_stands_before_it_on_the_path():
-    known = []
+def test_what_a_notebook_needs_is_taught_before_it():
+    paths = {task.path for task in TASKS}
     for tasks in learning_path().values():
-        for task in tasks:
+        strand = [task.path for task in tasks]
+        for number, task in enumerate(tasks):
             needs = set(task.facts()["needs"])
-            assert needs <= set(known), f"{task.path} needs {needs - set(known)}, which come later"
-            known.append(task.path)
+            assert needs <= paths, f"{task.path} needs {needs - paths}, which nobody teaches"
+            assert not needs & set(strand[number:]), f"{task.path} needs what comes later"
 
 
 def test_a_cell_that_fails_is_red_and_stops_the_notebook_and_the_network_is_cut(tmp_path):
