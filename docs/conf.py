@@ -196,7 +196,6 @@ def links(task: Task) -> str:
     if task.facts().get("practice"):
         practice = f"{task.name}.practice.ipynb"
         parts.append(f'Practice: <a href="{practice}" download>download</a>')
-        parts.append(f"[in Colab]({colab}/blob/practice/practice/{task.name}.ipynb)")
     return " · ".join(parts)
 
 
