@@ -15,6 +15,7 @@ reads, a course database and a server.)
 
 import ast
 import contextlib
+import re
 import shutil
 import sys
 import time
@@ -26,7 +27,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from tools import tasks
 from tools.command import Parser, explained
-from tools.mutate import read_mutations
+from tools.mutate import read_mutations, statement
 from tools.stamp import code_digest, replace_block
 from tools.tasks import ROOT, Task, TaskError, code_cells
 
@@ -38,10 +39,10 @@ SECONDS = 60  # a cell of the reader's copy may take
 
 @dataclass
 class Item:
-    """What the reader writes, with the ids of its cell and of the cells that judge it."""
+    """What the reader writes, and what judges it."""
 
-    cell: str
-    judges: list[str]
+    cell: str  # its id
+    judges: list[tuple[str, str]]  # a cell's id, and a line of it that fails if the item is wrong
     solution: str
 
 
@@ -87,14 +88,15 @@ def build(task: Task) -> tuple[nbformat.NotebookNode, dict[str, Item]]:
         _, solution, body = emptied(ours[number], name)
         checks = [mutation["check"] for mutation in mutations if mutation["old"] in body]
         near = [(n, ours[n]) for n in range(number, min(number + 3, len(cells)))]
-        judges = [cells[n].id for check in checks for n, code in near if check in code]
+        judges = [(cells[n].id, check) for check in checks for n, code in near if check in code]
         items[name] = Item(cells[number].id, judges, solution)
         cells[number].source = emptied(cells[number].source, name)[0]
         turn = new_markdown_cell(HINT.format(name, entry["hint"]), id=f"hint-{len(items)}")
         notebook.cells.insert(notebook.cells.index(cells[number]), turn)
     for entry in facts.get("exercises", []):
         name, key = f"exercise {entry['exercise']}", f"exercise-{entry['exercise']}"
-        items[name] = Item(key, [f"{key}-check"], entry["solution"])
+        last = entry["check"].splitlines()[-1]
+        items[name] = Item(key, [(f"{key}-check", last)], entry["solution"])
         notebook.cells += [
             new_markdown_cell(f"**Your turn: {name}** (see above)", id=f"{key}-text"),
             new_code_cell(BLANK.format(name), id=key),
@@ -120,10 +122,19 @@ def read_copy(path: Path, task: Task) -> nbformat.NotebookNode:
         raise TaskError(f"{path.name} is not a notebook; {again}.") from error
     if copy.metadata.get("practice") != fresh.metadata["practice"]:
         raise TaskError(f"{path.name} belongs to another version of the notebook; {again}.")
-    wanted = {cell for item in items.values() for cell in (item.cell, *item.judges)}
-    if wanted - {cell.id for cell in copy.cells}:
-        raise TaskError(f"{path.name} lacks a cell with an item or a check; {again}.")
+    sources = {cell.id: cell.source for cell in copy.cells}
+    for item in items.values():
+        for cell, text in ((item.cell, ""), *item.judges):
+            if text not in sources.get(cell, ()):
+                raise TaskError(f"{path.name} lacks a cell with an item or a check; {again}.")
     return copy
+
+
+def begin(source: str, line: int) -> int:
+    """Return where the statement around a line begins; 0 if the code is not Python."""
+    with contextlib.suppress(SyntaxError):
+        return statement(source, line)
+    return 0
 
 
 def check(task: Task, path: Path) -> int:
@@ -131,21 +142,31 @@ def check(task: Task, path: Path) -> int:
     from tools.run import RunError, execute
 
     copy, items = read_copy(path, task), build(task)[1]
-    order = {cell.id: number for number, cell in enumerate(copy.cells)}
-    ends = {name: max(order[judge] for judge in item.judges) for name, item in items.items()}
-    copy.cells = copy.cells[: max(ends.values()) + 1]
-    stopped, reason = len(copy.cells), ""
+    cells = {cell.id: (number, cell.source) for number, cell in enumerate(copy.cells)}
+    ends = dict.fromkeys(items, (0, 0))  # the place of an item's last check: cell and line
+    for name, item in items.items():
+        for cell, text in item.judges:
+            number, code = cells[cell]
+            line = begin(code, 1 + code[: code.index(text)].count("\n"))
+            ends[name] = max(ends[name], (number, line))
+    copy.cells = copy.cells[: max(ends.values())[0] + 1]
+    stopped, reason = (len(copy.cells), 0), ""
+    for head in (cell for cell in copy.cells if cell.id == "practice"):
+        head.source = "pass"  # errors, not sentences
     try:
         with contextlib.redirect_stdout(None):  # what the cells print
             execute(copy, task, "quick", SECONDS)
     except RunError as error:
-        stopped, reason = error.cell, str(error)
-    unsolved = sorted((end, name) for name, end in ends.items() if end >= stopped)
-    wrong = unsolved[0][1] if unsolved and "your turn: " not in reason else ""
-    for name, end in ends.items():
-        said = "solved" if end < stopped else "wrong" if name == wrong else "to do"
-        print(f"{said:8}{name}" + (f": {reason}" if name == wrong else ""))
-    print(f"{len(ends) - len(unsolved)} of {len(ends)}")
+        cell, reason = copy.cells[error.cell], str(error)
+        trace = "\n".join(line for out in cell.outputs for line in out.get("traceback", []))
+        found = re.search(r"line:? (\d+)", re.sub(r"\x1b\[[\d;]*m", "", trace))
+        stopped = error.cell, begin(cell.source, int(found[1])) if found else 0
+    unsolved = sorted((name for name in ends if ends[name] >= stopped), key=ends.__getitem__)
+    wrong = unsolved[:1] if "your turn: " not in reason else []
+    for name in items:
+        said = "wrong" if name in wrong else "to do" if name in unsolved else "solved"
+        print(f"{said:8}{name}" + (f": {reason}" if name in wrong else ""))
+    print(f"{len(items) - len(unsolved)} of {len(items)}")
     return int(bool(unsolved))
 
 
