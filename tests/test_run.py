@@ -84,7 +84,7 @@ def test_the_progress_bar_leaves_no_trace_while_it_is_on(repository, monkeypatch
         ("import no_such_package", "pip install -r image_generation/tiny/requirements.txt"),
         ('raise RuntimeError("CUDA out of memory. Tried")', "Lower the batch size in the settings"),
         ("import os; os._exit(1)", "the kernel died, most likely for lack of memory"),
-        ("import time; time.sleep(60)", "it took longer than --cell-timeout allows"),
+        ("import time; time.sleep(60)", "it took longer than the limit of a cell"),
         ("raise ValueError('one\\ntwo')", "ValueError: one\ntwo"),
     ],
 )

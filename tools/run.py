@@ -101,7 +101,7 @@ def headings(notebook: nbformat.NotebookNode) -> list[str]:
 def failure(error: Exception, task: Task) -> str:
     """Return in a sentence or two why a cell failed and, where it is known, what to do."""
     if isinstance(error, CellTimeoutError):
-        return "it took longer than --cell-timeout allows."
+        return "it took longer than the limit of a cell."
     memory = "Lower the batch size in the settings cell, or close programs that use the memory."
     if not isinstance(error, CellExecutionError):
         return f"the kernel died, most likely for lack of memory. {memory}"
