@@ -38,6 +38,7 @@ def task(repository):
     items.append({"name": "Model.square", "hint": "Times itself."})
     exercise = {"exercise": 1, "check": "assert z == 7, 'seven'", "solution": "z = 7"}
     notebook.metadata["task"] |= {"practice": items, "exercises": [exercise]}
+    notebook.cells[6].source += "\n\nBegin with `python -m tools practice tiny`."
     repository.write(notebook)
     rows = [("2 * x", "3 * x", "assert double(3)"), ("2 *", "4 *", "assert double(3)")]
     rows += [("x * x", "x + x", "Model().square"), ("return y", "return x", "Model().square")]
@@ -125,6 +126,8 @@ def test_items_that_cannot_be_judged_are_refused(task, repository):
     (task.folder / "mutations.toml").write_text(MUTATION.format("2 * x", "x", "assert double(3)"))
     findings = [finding for finding in check(task) if "practice" in finding]
     assert len(findings) == 2 and "item double needs two mutations" in findings[0]
+    repository.edit(6, "`python -m tools practice tiny`", "TINY")
+    assert any("its last section does not say how to practise" in text for text in check(task))
 
 
 PRACTISED = [task for task in all_tasks() if task.facts().get("practice")]

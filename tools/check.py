@@ -336,6 +336,10 @@ def _practice(task: Task) -> Iterator[str]:
     except (AttributeError, KeyError, TypeError):
         yield ": task.practice must be a list of items with a name and a hint."
         return
+    texts = [cell.source for cell in task.read_notebook().cells if cell.cell_type == "markdown"]
+    begin = f"python -m tools practice {task.name}"
+    if listed and begin not in texts[-1] and task.name not in FIRST_EDITIONS:
+        yield f": its last section does not say how to practise: {begin}."
     for name, count in judges.items():
         if count < 2:
             wanted = "needs two mutations in its body, caught within two code cells"
