@@ -133,16 +133,22 @@ def test_items_that_cannot_be_judged_are_refused(task, repository):
 PRACTISED = [task for task in all_tasks() if task.facts().get("practice")]
 
 
+def run_cell(source, space, name):
+    """Execute a cell; inspect.getsource finds its functions."""
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
+    exec(compile(source, name, "exec"), space)
+
+
 def ending(sources, space):
     """Return how cells end in a copy of this process: "passed", or which raised what."""
     reader, writer = os.pipe()
     if not (child := os.fork()):
         said = "passed"
         try:
-            for source in sources:
-                exec(compile(source, "<cell>", "exec"), space)
+            for number, source in enumerate(sources):
+                run_cell(source, space, f"<copy {number}>")
         except BaseException as error:
-            said = f"{type(error).__name__} in cell {sources.index(source)}: {error}"
+            said = f"{type(error).__name__} in cell {number}: {error}"
         os.write(writer, said.encode()[:4000])
         os._exit(0)
     os.close(writer)
@@ -173,9 +179,7 @@ def test_a_blank_fails_first_in_its_check_and_our_solutions_pass(task, monkeypat
                 said = ending(following, space)  # up to its last check, and no further
                 if not re.search(rf"your turn: {re.escape(name)}\b", said):
                     wrong[name] = said
-        lines = source.splitlines(keepends=True)  # so that inspect.getsource works
-        linecache.cache[f"<cell {number}>"] = (len(source), None, lines, f"<cell {number}>")
-        exec(compile(source, f"<cell {number}>", "exec"), space)
+        run_cell(source, space, f"<cell {number}>")
     for cell in code_cells(version):
         for name, item in items.items():
             if cell.id == item.judges[0][0] and cell.id not in sources:

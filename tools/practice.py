@@ -165,6 +165,8 @@ def check(task: Task, path: Path) -> int:
     wrong = unsolved[:1] if "your turn: " not in reason else []
     for name in items:
         said = "wrong" if name in wrong else "to do" if name in unsolved else "solved"
+        if said == "to do" and BLANK.format(name) not in cells[items[name].cell][1]:
+            said = "waits"  # for an item before it
         print(f"{said:8}{name}" + (f": {reason}" if name in wrong else ""))
     print(f"{len(items) - len(unsolved)} of {len(items)}")
     return int(bool(unsolved))
