@@ -112,6 +112,10 @@ def test_bad_input_gets_a_sentence(task, ask, repository, monkeypatch):
     status, printed = ask("--check")
     assert status == 1 and "wrong   double: Cell [4] under" in printed
     assert "SyntaxError: invalid syntax" in printed and "line 3)" in printed
+    edit(task, turn("Model.square"), "return x ** 2")
+    assert "waits   Model.square" in ask("--check")[1]
+    assert "kept in tiny.backup-" in ask("--reset", "double")[1]
+    edit(task, turn("double"), "return 2 *")
     monkeypatch.setattr(practice, "SECONDS", 20)
     edit(task, "return 2 *", "while True: pass")
     status, printed = ask("--check")
