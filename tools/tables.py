@@ -3,10 +3,11 @@
     python -m tools tables            write it
     python -m tools tables --check    change nothing; exit status 1 if something is out of date
 
-The places are marked: <!-- tasks --> ... <!-- /tasks -->, likewise `results`, `path`, `picture`,
-`compare`, `figure`, `mutations` and `benchmarks`. <!-- figure: image_generation/vae code-9 -->
-shows the last picture of a cell. A comparison names its columns, <!-- compare: FD-c | density -->:
-its rows are the tasks whose stored run has the first of them, as the metric or in `extra`.
+The places are marked: <!-- tasks --> ... <!-- /tasks -->, likewise `results`, `path`, `compare`,
+`figure`, `mutations` and `benchmarks`. <!-- figure: image_generation/vae code-9 --> shows the last
+picture of a cell. A comparison names its columns, <!-- compare: FD-c | density -->: its rows are
+the tasks whose stored run has the first of them, as the metric or in `extra`. Where README shows
+.github/vae.png, that file becomes the VAE's cover.
 """
 
 import base64
@@ -23,7 +24,6 @@ PEAK, SHARE = 165e12, 0.25  # FLOP/s of a 4090 in bf16 (dense), and the share th
 SLOWER = 3.3  # a 4090 takes so many times as long as an H100
 TITLE = re.compile(r"^# Deep Learning in .+ 4090 Hours", re.MULTILINE)
 PLACE = re.compile(r"(<!-- (\w+)(?:: ([^>]*?))? -->\n)(.*?)(<!-- /\2 -->)", re.DOTALL)
-PICTURE = ".github/picture.png"
 
 
 def cost(task: Task, results: Results) -> tuple[float, bool] | None:
@@ -206,10 +206,9 @@ def render(root: Path = ROOT) -> dict[Path, bytes]:
         text = filled(page.read_text(encoding="utf-8"), root, page.parent, wanted)
         if page == readme:
             text = TITLE.sub(f"# Deep Learning in {total_hours(root)} 4090 Hours", text, count=1)
-            if match := re.search(r"<!-- picture: (\S+) -->", text):
-                category, name = match[1].split("/")
-                if image := cover(Task(category, name, root)):
-                    wanted[root / PICTURE] = image
+            for task in find_tasks(re.findall(r"\]\(\.github/(\w+)\.png\)", text), root):
+                if image := cover(task):
+                    wanted[root / ".github" / f"{task.name}.png"] = image
         wanted[page] = text.encode()
     return wanted
 
