@@ -18,7 +18,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 import pytest
 
 from tools import site
-from tools.tasks import ROOT, TaskError, all_tasks, learning_path
+from tools.tasks import ROOT, TaskError, all_tasks
 
 TASKS = {task.name: f"{task.path}/{task.name}.html" for task in all_tasks()}
 PAGES = [
@@ -91,24 +91,17 @@ def test_sphinx_reads_no_file_and_runs_no_notebook(tmp_path):
 
 
 class Page(HTMLParser):
-    """What a page links to, its anchors, headings, pictures and title."""
+    """What a page links to, and its anchors."""
 
     def __init__(self, path):
         super().__init__()
-        self.links, self.anchors, self.headings, self.pictures = [], {""}, [], []
-        self.next = None
+        self.links, self.anchors = [], {""}
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attributes):
         attributes = dict(attributes)
         self.links += [attributes[name] for name in ("href", "src") if attributes.get(name)]
         self.anchors |= {attributes.get("id")}
-        if tag == "link" and attributes.get("rel") == "next":
-            self.next = attributes["href"]
-        if tag == "img":
-            self.pictures.append(attributes.get("alt"))
-        if tag in ("h1", "h2", "h3", "h4"):
-            self.headings.append(int(tag[1]))
 
 
 @pytest.fixture(scope="module")
@@ -130,30 +123,14 @@ def test_links_resolve(built, pages):
                 assert unquote(parts.fragment) in pages[target].anchors, f"{name}: {link}"
 
 
-def test_pictures_are_described_and_headings_in_order(pages):
-    for name, page in pages.items():
-        if name in TASKS.values():
-            assert page.pictures and all(page.pictures), f"{name}: a picture has no description"
-        steps = zip(page.headings, page.headings[1:], strict=False)
-        assert name == "search.html" or page.headings.count(1) == 1, name
-        assert all(after <= before + 1 for before, after in steps), name
-
-
-def test_next_follows_the_learning_path(pages):
-    wanted = [TASKS[task.name] for tasks in learning_path().values() for task in tasks]
-    name, way = "README.html", []
-    while (link := pages[name].next) and len(way) < 200:
-        name = urlsplit(urljoin(f"http://site/{name}", link)).path.lstrip("/")
-        way.append(name)
-    assert [name for name in way if name in wanted] == wanted
-
-
 def test_the_notebook_is_offered_as_it_is(built, pages):
     for task in all_tasks():
         page = TASKS[task.name]
         colab = f"/Hope7Happiness/Deep-Learning/blob/main/{task.path}/{task.name}.ipynb"
         assert f"{task.name}.ipynb" in pages[page].links
         assert any("colab" in link and link.endswith(colab) for link in pages[page].links)
+        folded = "Show the plotting code" in (built / page).read_text(encoding="utf-8")
+        assert folded or task.name != "vae"
         copy = (built / page).with_suffix(".ipynb")
         assert copy.read_bytes() == task.notebook.read_bytes()
         practised = "practice" in task.facts()
@@ -177,12 +154,8 @@ class Browser:
     def __init__(self, driver, address):
         self.driver, self.address = driver, address
 
-    def open(self, page, width=1280, theme="light"):
+    def open(self, page):
         """Open a page, wait until its formulas are drawn, and fail if anything went wrong."""
-        size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
-        scheme = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", scheme)
         self.driver.get(self.address + page)
         self.driver.execute_async_script(
             "const done = arguments[0];"
@@ -191,21 +164,14 @@ class Browser:
         self.assert_quiet(page)
 
     def assert_quiet(self, page):
-        """Assert an empty console, and that every request was to the site and was answered."""
+        """Assert an empty console, which shows failed requests too, and no request to others."""
         log = self.driver.get_log("browser")
         problems = [entry["message"] for entry in log if entry["level"] != "INFO"]
         for entry in self.driver.get_log("performance"):
             message = json.loads(entry["message"])["message"]
-            values = message["params"]
-            if message["method"] == "Network.requestWillBeSent":
-                url = values["request"]["url"]
-                if url.startswith(("http", "ws")) and self.address not in url:
-                    problems.append(f"request to {url}")
-            elif message["method"] == "Network.responseReceived":
-                if values["response"]["status"] >= 400:
-                    problems.append(f"{values['response']['status']} {values['response']['url']}")
-            elif message["method"] == "Network.loadingFailed" and not values.get("canceled"):
-                problems.append(values["errorText"])
+            url = message["params"].get("request", {}).get("url", "")
+            if url.startswith(("http", "ws")) and self.address not in url:
+                problems.append(f"request to {url}")
         assert not problems, f"{page}: {problems}"
 
     def run(self, script):
@@ -225,26 +191,20 @@ def browser(request, tmp_path_factory):
 
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
-    for argument in (
-        "headless=new",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-quic",
-        "no-first-run",
-        "disable-dev-shm-usage",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        "no-proxy-server",
-        "host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
-    ):
-        options.add_argument(f"--{argument}")
+    switches = "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-sync "
+    switches += "disable-dev-shm-usage disable-background-networking disable-component-update"
+    for switch in switches.split():
+        options.add_argument(f"--{switch}")
+    options.add_argument("--no-proxy-server")
+    options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(built)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     session = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     session.set_script_timeout(60)
+    phone = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    session.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
     session.get("about:blank")
     session.get_log("performance")  # of the page that Chromium opens first
     yield Browser(session, f"http://127.0.0.1:{server.server_port}/")
@@ -253,7 +213,7 @@ def browser(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_is_readable(browser, page):
+def test_a_page_is_readable_on_a_phone(browser, page):
     browser.open(page)
     wanted = browser.run("return document.querySelectorAll('article .math').length")
     drawn = "return document.querySelectorAll('article .math mjx-container > svg').length"
@@ -262,17 +222,8 @@ def test_a_page_is_readable(browser, page):
     assert not browser.run(f"return document.querySelectorAll('{wrong}').length")
     loaded = "return [...document.images].every(image => image.complete && image.naturalWidth)"
     assert browser.run(loaded)
-    browser.open(page, width=390, theme="dark")
     wide = "return [document.documentElement.scrollWidth, document.body.scrollWidth]"
     assert browser.run(wide) == [390, 390], "it scrolls sideways"
-
-
-def test_plotting_code_is_folded_and_opens(browser):
-    browser.open(TASKS["vae"])
-    folded = "return document.querySelectorAll('.cell details.hide').length"
-    assert browser.run(folded) >= 1
-    cells = "return document.querySelectorAll('.cell_input').length"
-    assert browser.run(cells) > 5
 
 
 def test_search_finds_notebooks_and_shows_prose(browser):
@@ -282,37 +233,11 @@ def test_search_finds_notebooks_and_shows_prose(browser):
     found = "return [...document.querySelectorAll('#search-results li')].map(i => i.innerHTML)"
     wait = WebDriverWait(browser.driver, 20)
     wait.until(lambda driver: any(TASKS["vae"] in item for item in driver.execute_script(found)))
-    texts = (
-        "return [...document.querySelectorAll('#search-results p.context')].map(i => i.innerText)"
-    )
+    texts = "return [...document.querySelectorAll('p.context')].map(i => i.innerText)"
     wait.until(lambda driver: driver.execute_script(texts))
     excerpts = " ".join(browser.run(texts))
     assert excerpts and "import " not in excerpts and "\\mathbb" not in excerpts, excerpts
     browser.assert_quiet("search.html")
-
-
-def test_dark_mode_switches_and_figures_keep_white_paper(browser):
-    browser.open(TASKS["vae"])
-    colour = "return getComputedStyle(document.body).backgroundColor"
-    seen = {browser.run(colour)}
-    for _ in range(2):  # from "as the system" to light to dark, or the other way round
-        toggle = ".content-icon-container .theme-toggle"
-        browser.driver.find_element("css selector", toggle).click()
-        seen.add(browser.run(colour))
-    image = "document.querySelector('.cell_output img')"
-    paper = browser.run(f"return getComputedStyle({image}).backgroundColor")
-    browser.run("localStorage.clear()")
-    assert len(seen) == 2 and paper == "rgb(255, 255, 255)"
-
-
-def test_the_tab_key_reaches_the_text(browser):
-    from selenium.webdriver import ActionChains, Keys
-
-    browser.open(TASKS["vae"])
-    ActionChains(browser.driver).send_keys(Keys.TAB).perform()
-    assert "Skip to content" in browser.run("return document.activeElement.textContent")
-    ActionChains(browser.driver).send_keys(Keys.ENTER, Keys.TAB).perform()
-    assert browser.run("return Boolean(document.activeElement.closest('article, .content'))")
 
 
 def test_a_script_on_a_page_never_runs(browser, built, tmp_path):
