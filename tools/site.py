@@ -52,15 +52,8 @@ def build(folder: Path, root: Path = ROOT) -> Path:
         new = Path(temporary) / "site"
         # by its own command, since only that reads docs/docutils.conf
         command = [sys.executable, "-m", "sphinx", "--builder", "html", "--fresh-env", "--quiet"]
-        command += [
-            "--fail-on-warning",
-            "--conf-dir",
-            "docs",
-            "--doctree-dir",
-            temporary,
-            ".",
-            str(new),
-        ]
+        command += ["--fail-on-warning", "--conf-dir=docs", f"--doctree-dir={temporary}"]
+        command += [".", str(new)]
         done = subprocess.run(command, cwd=root, stderr=subprocess.PIPE, encoding="utf-8")
         if done.returncode:
             raise TaskError(f"Sphinx did not build the site:\n{done.stderr[-3000:].strip()}")
