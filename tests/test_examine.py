@@ -415,7 +415,6 @@ def test_uncommitted_changes_and_other_commits_are_refused(contribution, capsys)
         (["tinny", "--branch", "ada.tiny"], "no task is called tinny; did you mean tiny?"),
         (["tiny", "--branch", "ada"], "There is no branch ada; fetch it first: git fetch"),
         (["tiny", "--branch", "main"], "On main no task is called tiny"),
-        (["tiny", "--base", "trunk"], "There is no trunk"),
     ],
 )
 def test_a_wrong_command_says_what_to_do(contribution, arguments, message):

@@ -85,7 +85,7 @@ def test_a_file_that_no_longer_fits_says_so(task, capsys, changes, message):
 
 
 @pytest.mark.parametrize(
-    "text", ["[mutation]", "[[mutations]]", 'mutation = "x"', "settings = 3", "[[mutation]]", "<"]
+    "text", ["[[mutations]]", 'mutation = "x"', "settings = 3", "[[mutation]]", "<"]
 )
 def test_odd_files_are_refused_in_a_sentence(task, capsys, text):
     (task.folder / "mutations.toml").write_text(text)
