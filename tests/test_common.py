@@ -4,13 +4,11 @@ import concurrent.futures
 import functools
 import gzip
 import hashlib
-import http.server
 import io
 import json
 import math
 import random
 import sys
-import threading
 import time
 from unittest.mock import Mock
 
@@ -23,6 +21,7 @@ from common import batches, count_flops, data, device, offline_data, plots, setu
 from common.device import start_clock
 from common.muon import orthogonalise
 from common.record import record
+from tests.conftest import Quiet, served
 
 CPU = torch.device("cpu")
 MNIST = data.MNIST_FILES.items()
@@ -214,11 +213,8 @@ def test_a_folder_that_cannot_be_written_is_named(full, monkeypatch):
         data.mnist(CPU)
 
 
-class Slow(http.server.SimpleHTTPRequestHandler):
+class Slow(Quiet):
     """Serves slowly, so that two downloads overlap."""
-
-    def log_message(self, *arguments):
-        pass
 
     def copyfile(self, source, outputfile):
         for block in iter(functools.partial(source.read, 50_000), b""):
@@ -231,22 +227,17 @@ def test_downloads_use_the_next_mirror_and_may_overlap(tmp_path):
     for name, content in (("good", blob), ("bad", blob[:-1])):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").write_bytes(content)
-    handler = functools.partial(Slow, directory=str(tmp_path))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    server_url = f"http://127.0.0.1:{server.server_port}"
-    urls = [f"{server_url}/{name}/file" for name in ("none", "bad", "good")]
     target, known = tmp_path / "new" / "file", f"md5:{hashlib.md5(blob).hexdigest()}"
-    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+    with served(tmp_path, Slow) as address, concurrent.futures.ThreadPoolExecutor(3) as pool:
+        urls = [f"{address}/{name}/file" for name in ("none", "bad", "good")]
         runs = []
         for _ in range(3):
             runs.append(pool.submit(data.fetch, urls, target, known))
             time.sleep(0.2)
-    assert [run.result() for run in runs] == [target] * 3 and target.read_bytes() == blob
-    assert [path.name for path in target.parent.iterdir()] == ["file"], "a half file was left"
-    with pytest.raises(data.DataError, match="(?s)404.*does not match"):
-        data.fetch(urls[:2], tmp_path / "other" / "file", known)
-    server.shutdown()
+        assert [run.result() for run in runs] == [target] * 3 and target.read_bytes() == blob
+        assert [path.name for path in target.parent.iterdir()] == ["file"], "a half file was left"
+        with pytest.raises(data.DataError, match="(?s)404.*does not match"):
+            data.fetch(urls[:2], tmp_path / "other" / "file", known)
 
 
 @pytest.mark.network

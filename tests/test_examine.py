@@ -9,13 +9,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import nbformat
 import pytest
 
+from tests.conftest import served
 from tools import examine, sandbox
 from tools.command import explained
 from tools.results import Results
@@ -270,11 +269,6 @@ def test_mutations_that_end_early_are_refused(contribution, tmp_path_factory):
     assert "The mutations ended before the last of them." in list(examine.check_mutations(runs))
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *arguments):
-        pass
-
-
 @needs_sandbox
 @pytest.mark.parametrize("right", [True, False])
 def test_a_full_run_reads_declared_data(
@@ -283,14 +277,7 @@ def test_a_full_run_reads_declared_data(
     folder = tmp_path_factory.mktemp("served")
     (folder / "numbers.txt").write_text("80.0")
     monkeypatch.setenv("DL_DATA", str(folder / "data"))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    notebook = contribution.task.read_notebook()
     digest = hashlib.sha256(b"80.0" if right else b"81.0").hexdigest()
-    url = f"http://127.0.0.1:{server.server_port}/numbers.txt"
-    item = {"url": url, "hash": f"sha256:{digest}", "file": "numbers.txt"}
-    notebook.metadata["task"]["data"] = [item]
-    contribution.write(notebook)
     read = 'value = 80.0\npath = data_folder() / "tiny" / "numbers.txt"\n'
     read += "value = float(path.read_text()) if path.exists() else value\nprint(path.exists())"
     change(contribution, TRAINING, "value = 80.0", read)
@@ -298,8 +285,12 @@ def test_a_full_run_reads_declared_data(
     contribution.store(value=10.5)
     monkeypatch.setattr(examine, "check_mutations", lambda runs: [])
     monkeypatch.setattr(examine, "check_learning", lambda runs, record: [])
-    status, printed = verdict("--full", "--merge")
-    server.shutdown()
+    with served(folder) as address:
+        item = {"url": f"{address}/numbers.txt", "hash": f"sha256:{digest}", "file": "numbers.txt"}
+        notebook = contribution.task.read_notebook()
+        notebook.metadata["task"]["data"] = [item]
+        contribution.write(notebook)
+        status, printed = verdict("--full", "--merge")
     if right:
         assert status == 0 and Results.read(contribution.task).stored == "full", printed
         assert "True" in contribution.task.read_notebook().cells[TRAINING].outputs[0].text

@@ -4,19 +4,17 @@ The browser tests need Chromium and chromedriver; without them they are skipped,
 set.
 """
 
-import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
-import threading
 from html.parser import HTMLParser
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
 
+from tests.conftest import served
 from tools import site
 from tools.tasks import ROOT, TaskError, all_tasks
 
@@ -143,11 +141,6 @@ def test_the_notebook_is_offered_as_it_is(built, pages):
 # In the browser
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *arguments):
-        pass
-
-
 class Browser:
     """Headless Chromium that reaches nothing but the site."""
 
@@ -199,17 +192,15 @@ def browser(request, tmp_path_factory):
     options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
     options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('chromium')}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(built)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     session = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
     session.set_script_timeout(60)
     phone = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
     session.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
     session.get("about:blank")
     session.get_log("performance")  # of the page that Chromium opens first
-    yield Browser(session, f"http://127.0.0.1:{server.server_port}/")
-    session.quit()
-    server.shutdown()
+    with served(built) as address:
+        yield Browser(session, f"{address}/")
+        session.quit()
 
 
 @pytest.mark.parametrize("page", PAGES)
