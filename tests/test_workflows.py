@@ -1,15 +1,17 @@
 """The workflows: least permissions, pinned actions, the plan of shards; the issue forms."""
 
-import importlib.util
 import os
 import re
+import runpy
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from tools.tasks import ROOT, all_tasks
 
+PLAN = SimpleNamespace(**runpy.run_path(str(ROOT / ".github" / "plan.py")))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 
 
@@ -33,20 +35,12 @@ def test_least_permissions_and_pinned_actions(path):
         assert set(refs) == {"${{ github.event.workflow_run.head_sha }}"}
 
 
-@pytest.fixture(scope="module")
-def plan():
-    spec = importlib.util.spec_from_file_location("plan", ROOT / ".github" / "plan.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_every_task_is_in_one_shard_and_weekly_in_an_oldest_one(plan):
-    every = plan.tasks(ROOT)
+def test_every_task_is_in_one_shard_and_weekly_in_an_oldest_one():
+    every = PLAN.tasks(ROOT)
     assert every == [task.path for task in all_tasks()]
-    assert not any(shard["oldest"] for shard in plan.shards(every))
+    assert not any(shard["oldest"] for shard in PLAN.shards(every))
     for oldest in (True, False):
-        shards = [shard for shard in plan.shards(every, True) if shard["oldest"] == oldest]
+        shards = [shard for shard in PLAN.shards(every, True) if shard["oldest"] == oldest]
         assert " ".join(shard["tasks"] for shard in shards).split() == every
 
 
@@ -65,8 +59,8 @@ VAE, GAN, GPT = "image_generation/vae", "image_generation/gan", "text_generation
         (f"{GPT}/train_distributed.py", [GPT]),
     ],
 )
-def test_a_pull_request_runs_what_it_changes(plan, changed, chosen):
-    assert plan.chosen([GAN, VAE, GPT], changed.split()) == chosen
+def test_a_pull_request_runs_what_it_changes(changed, chosen):
+    assert PLAN.chosen([GAN, VAE, GPT], changed.split()) == chosen
 
 
 def test_publishing_writes_the_practice_versions_to_a_branch_of_their_own(tmp_path):

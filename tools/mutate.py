@@ -21,7 +21,6 @@ pass. The exit status is 0 if every mutation is killed, 1 if not, 2 if the comma
 
 import ast
 import contextlib
-import copy
 import io
 import linecache
 import os
@@ -120,14 +119,6 @@ def statement(source: str, line: int) -> int:
     return max(node.lineno for node in nodes if node.lineno <= line <= (node.end_lineno or line))
 
 
-def mutate(notebook: "NotebookNode", old: str, new: str) -> "NotebookNode":
-    """Return a copy of a notebook in which `old` is replaced by `new`."""
-    changed = copy.deepcopy(notebook)
-    for cell in code_cells(changed):
-        cell.source = cell.source.replace(old, new)
-    return changed
-
-
 def run(task: Task) -> tuple[int, list[str]]:
     """Run all mutations of a task; return how many were killed, and a sentence for each other."""
     settings, mutations = read_mutations(task)
@@ -136,14 +127,15 @@ def run(task: Task) -> tuple[int, list[str]]:
     for mutation in mutations:
         began = time.perf_counter()
         chosen = settings | mutation.get("settings", {})
-        base = with_settings(notebook, chosen)
         key = (mutation["check"], str(chosen))
         if key not in sane:
-            sane[key] = run_cells(base, task, mutation["check"])
+            sane[key] = run_cells(with_settings(notebook, chosen), task, mutation["check"])
             if sane[key] != "passed":
                 problems.append(f"{mutation['name']}: the notebook as it is fails: {sane[key]}")
         if sane[key] == "passed":
-            changed = mutate(base, mutation["old"], mutation["new"])
+            changed = with_settings(notebook, chosen)
+            for cell in code_cells(changed):
+                cell.source = cell.source.replace(mutation["old"], mutation["new"])
             ended = run_cells(changed, task, mutation["check"])
             killed += ended == "killed"
             if ended != "killed":

@@ -62,7 +62,7 @@ class Client(NotebookClient):
         code = {id(cell) for cell in code_cells(self.nb)}
         inside = [index for index, cell in enumerate(self.nb.cells) if id(cell) in code]
         self.numbers = {index: number for number, index in enumerate(inside, 1)}
-        self.mid_line, self.current = False, 0
+        self.current = 0
         self.on_cell_start = self.report_start
 
     async def async_start_new_kernel(self, **kwargs):
@@ -73,18 +73,13 @@ class Client(NotebookClient):
 
     def report_start(self, cell, cell_index):
         if number := self.numbers.get(cell_index):
-            self.say(f"[{number}/{len(self.numbers)}] {self.headings[cell_index]}\n")
+            print(f"\n[{number}/{len(self.numbers)}] {self.headings[cell_index]}", flush=True)
             self.current = cell_index
 
     def output(self, outs, msg, display_id, cell_index):
         if msg["msg_type"] == "stream":
-            self.say(msg["content"]["text"], continued=True)
+            print(msg["content"]["text"], end="", flush=True)
         return super().output(outs, msg, display_id, cell_index)
-
-    def say(self, text: str, continued: bool = False) -> None:
-        """Print a line, or pass on output of a cell."""
-        print(("\n" if self.mid_line and not continued else "") + text, end="", flush=True)
-        self.mid_line = not text.endswith("\n")
 
 
 def headings(notebook: nbformat.NotebookNode) -> list[str]:
