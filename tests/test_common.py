@@ -252,7 +252,7 @@ def test_every_mirror_delivers(url, known, tmp_path):
     data.fetch([url], tmp_path / "file", known)
 
 
-@pytest.mark.parametrize("size", [12, 28, 32])  # the last: shapes in colour
+@pytest.mark.parametrize("size", [16, 32])  # the last: shapes in colour
 def test_offline_images_are_the_same_every_time(size):
     make = offline_data.shapes if size == 32 else functools.partial(offline_data.digits, size)
     torch.manual_seed(4)
@@ -263,15 +263,6 @@ def test_offline_images_are_the_same_every_time(size):
     assert arrays[0].shape[1:] == arrays[2].shape[1:] == (3 if size == 32 else 1, size, size)
     assert [len(array) for array in arrays[::2]] == ([5000, 1000] if size == 32 else [1500, 297])
     assert np.bincount(arrays[1], minlength=10).min() > 0.08 * len(arrays[1])
-
-
-def test_quick_mode_needs_no_files(capsys):
-    assert data.mnist(CPU, quick_size=16).x_test.shape == (297, 1, 16, 16)
-    assert data.cifar10(CPU).classes == offline_data.SHAPES
-    tokens = data.shakespeare(CPU)
-    text = tokens.decode(tokens.train)
-    assert len(text) > 200_000 and text.isascii() and "doesn't" in text
-    assert capsys.readouterr().out.count("Data: ") == 3
 
 
 def test_batches_draw_each_row_once_in_a_new_order():
