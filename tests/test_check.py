@@ -195,8 +195,8 @@ REQUIREMENTS = {
     'torch>=2; python_version < "3.11" --config-settings=x': "is not of the form",
     "scikit-learm>=1.0": "nothing imports scikit-learm",
     "# coding: utf-7": "remove encodings",
-    "numpy>=1 # \\": "remove encodings, backslashes",
-    "# größer": "it holds more than ASCII",
+    "numpy>=1 # \\": "remove encodings",
+    "# größer": "remove encodings",
 }
 
 

@@ -62,11 +62,7 @@ def test_a_folder_with_other_files_is_never_touched(tmp_path):
 def test_what_fails_leaves_the_earlier_site(repository, tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     (folder / site.MARK).touch()
-    with pytest.raises(TaskError, match="There is no docs/conf.py"):
-        site.build(folder, repository.root)
-    (repository.root / "docs").mkdir()
-    (repository.root / "docs" / "conf.py").write_text("x = = 1")
-    with pytest.raises(TaskError, match="Sphinx did not build the site"):
+    with pytest.raises(TaskError, match="Sphinx did not build the site"):  # there is no docs/
         site.build(folder, repository.root)
     repository.edit(4, "## Training", "```{include} ../../../outside.txt\n```")
     with pytest.raises(TaskError, match="tiny.ipynb, cell 5: the directive {include}"):

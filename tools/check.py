@@ -380,14 +380,9 @@ def _stamp(notebook, task: Task) -> Iterator[str]:
 
 def _requirements(task: Task, notebook) -> Iterator[str]:
     path = task.folder / "requirements.txt"
-    try:
-        text = path.read_bytes().decode("ascii") if path.exists() else ""
-    except UnicodeDecodeError:
-        yield "it holds more than ASCII; pip may read it in another way."
-        return
-    if re.search(r"coding[:=]|[^\n -~]|\\", text):  # pip reads a text in the encoding that it names
-        yield "remove encodings, backslashes and control characters; pip reads them in its own way."
-    lines = _requirement_lines(task)
+    lines = _requirement_lines(path)
+    if path.exists() and re.search(rb"coding[:=]|[^\n -~]|\\", path.read_bytes()):
+        yield "remove encodings, backslashes and all but plain ASCII; pip reads them its own way."
     if SHARED_REQUIREMENTS not in lines:
         yield f"its first line must be {SHARED_REQUIREMENTS}, which lists what every task needs."
     imported = {name for tree in _trees(task, notebook) for name in _imports(tree, task)}
@@ -400,18 +395,17 @@ def _requirements(task: Task, notebook) -> Iterator[str]:
             yield f"nothing imports {match[1]}; remove it, or correct its name."
 
 
-def _requirement_lines(task: Task) -> list[str]:
-    path = task.folder / "requirements.txt"
-    lines = path.read_bytes().decode("ascii", "replace").splitlines() if path.exists() else []
-    return [line for line in (re.sub(r"(^|\s)#.*", "", line).strip() for line in lines) if line]
+def _requirement_lines(path: Path) -> list[str]:
+    text = path.read_bytes().decode("ascii", "replace") if path.exists() else ""
+    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines())
+    return [line for line in lines if line]
 
 
 def _listed(task: Task) -> set[str]:
     """Return the distributions that a task's notebook may import."""
-    shared = task.root / "common" / "requirements.txt"
-    common = shared.read_text(encoding="utf-8").splitlines() if shared.exists() else []
-    matches = map(REQUIREMENT.match, _requirement_lines(task) + common)
-    return {_normal(match[1]) for match in matches if match}
+    paths = (task.folder / "requirements.txt", task.root / "common" / "requirements.txt")
+    lines = [line for path in paths for line in _requirement_lines(path)]
+    return {_normal(match[1]) for match in map(REQUIREMENT.match, lines) if match}
 
 
 def helpers(task: Task) -> list[Path]:

@@ -39,12 +39,9 @@ def build(folder: Path, root: Path = ROOT) -> Path:
 
     An earlier site is removed when the new one is complete.
     """
-    if not (root / "docs" / "conf.py").exists():
-        raise TaskError("There is no docs/conf.py: the site is built where docs/ is checked out.")
     folder = folder.resolve()
-    if folder.is_file() or (
-        folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists()
-    ):
+    others = folder.is_file() or folder.exists() and any(folder.iterdir())
+    if others and not (folder / MARK).exists():
         raise TaskError(f"{folder} holds files that are not this tool's; name a new folder.")
     for task in all_tasks(root):
         require_markdown(task)
