@@ -322,7 +322,7 @@ def fetch_data(task: Task, root: Path) -> Path:
     That are the common sets, by the functions that the code calls, and the files of the metadata's
     `task.data`, each with its hash, into a folder of the task's own. Raises TaskError.
     """
-    from common.data import DataError, data_folder, fetch  # imports torch
+    from common.data import DataError, data_folder, fetch, require_hash  # imports torch
 
     sources = [cell.source for cell in code_cells(task.read_notebook())]
     sources += [path.read_text(encoding="utf-8") for path in helpers(task)]
@@ -337,13 +337,10 @@ def fetch_data(task: Task, root: Path) -> Path:
         target = data_folder() / task.name / item["file"]
         try:
             say(f"    fetching {item['url']}")
-            fetch([item["url"]], target, item["hash"])
-        except DataError as error:
-            raise TaskError(str(error)) from error
-        import pooch
-
-        if pooch.file_hash(target, alg="sha256") != item["hash"].removeprefix("sha256:"):
-            raise TaskError(f"{target} is another file than the metadata's {item['hash']}.")
+            blob = fetch([item["url"]], target, item["hash"]).read_bytes()
+            require_hash("sha256", blob, item["hash"].removeprefix("sha256:"))
+        except (DataError, ValueError) as error:
+            raise TaskError(f"{target}: {error}") from error
     data_folder().mkdir(parents=True, exist_ok=True)
     return data_folder().resolve()
 
