@@ -27,7 +27,7 @@ os.environ.update(
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads make a busy machine crawl
 
 NOTEBOOKS = {task.notebook for task in all_tasks()}
-LONG = ("site", "examine", "notebooks", "sample_quality", "benchmarks", "distributed", "run")
+LONG = ("site", "examine", "check", "dev_start", "distributed", "run", "benchmarks")
 FAILED = pytest.StashKey[str]()
 
 
