@@ -296,26 +296,8 @@ def test_a_full_run_reads_declared_data(
         assert status == 2 and "numbers.txt" in printed and "could not be downloaded" in printed
 
 
-def add_output(**content):
-    def spoil(contribution):
-        notebook = contribution.task.read_notebook()
-        notebook.cells[3].outputs.append(nbformat.v4.new_output(**content))
-        nbformat.write(notebook, contribution.task.notebook)
-
-    return spoil
-
-
 def write(name, text):
     return lambda contribution: (contribution.root / name).write_text(text)
-
-
-def claim(**changes):
-    def spoil(contribution):
-        results = Results.read(contribution.task)
-        results.quick |= changes
-        results.write(contribution.task)
-
-    return spoil
 
 
 def link(contribution):
@@ -335,8 +317,6 @@ TINY = "image_generation/tiny"
 STATIC = {  # found without running; what test_check tries is not tried again
     "stale outputs": (lambda c: c.edit(3, "quick=3", "quick=4"), "the stored outputs are stale"),
     "unformatted": (lambda c: c.edit(3, "  # few", "; import os"), "Run ruff format"),
-    "edited output": (add_output(output_type="stream", text="99 %"), "not those that the stamped"),
-    "other seconds": (claim(seconds=1.0), "tell of different runs"),
     "another file": (write(f"{TINY}/a.png", "x"), "tiny/a.png is none of"),
     "a test's settings": (write(f"{TINY}/conftest.py", "x = 1\n"), "conftest.py: rename it"),
     "a taken name": (take_name, "The name tiny is taken; choose another"),
