@@ -1,7 +1,7 @@
 """Environment of tests and notebooks, which notebooks are run, and workarounds for nbval."""
 
-import importlib.util
 import os
+import runpy
 import subprocess
 import tempfile
 from pathlib import Path
@@ -27,7 +27,7 @@ os.environ.update(
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads make a busy machine crawl
 
 NOTEBOOKS = {task.notebook for task in all_tasks()}
-LONG = ("site", "examine", "notebooks", "sample_quality", "benchmarks", "distributed", "run")
+LONG = ("site", "examine", "check", "dev_start", "distributed", "run", "benchmarks")
 FAILED = pytest.StashKey[str]()
 
 
@@ -46,13 +46,11 @@ def pytest_configure(config):
     """Find out which notebooks to run."""
     config.wanted = NOTEBOOKS
     if config.getoption("--changed"):
-        spec = importlib.util.spec_from_file_location("plan", ROOT / ".github" / "plan.py")
-        plan = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(plan)
+        plan = runpy.run_path(str(ROOT / ".github" / "plan.py"))
         commands = (["diff", "--name-only", "main"], ["ls-files", "-o", "--exclude-standard"])
         git = [subprocess.check_output(["git", *part], cwd=ROOT, text=True) for part in commands]
         changed = "".join(git).splitlines()
-        paths = set(plan.chosen([task.path for task in all_tasks()], changed))
+        paths = set(plan["chosen"]([task.path for task in all_tasks()], changed))
         config.wanted = {task.notebook for task in all_tasks() if task.path in paths}
 
 

@@ -1,8 +1,12 @@
 """A small repository with one task that has all that the checker asks for and runs in a second."""
 
+import contextlib
 import copy
+import functools
 import json
 import shutil
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import nbformat
 import pytest
@@ -131,6 +135,21 @@ class Repository:
         code[2].outputs.append(picture)
         notebook.metadata["language_info"] = {"name": "python"}
         return save(notebook, self.task, record)
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+@contextlib.contextmanager
+def served(folder, handler=Quiet):
+    """Serve a folder on this machine and give its address."""
+    make = functools.partial(handler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), make) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 @pytest.fixture

@@ -41,15 +41,6 @@ def test_a_baseline_is_that_of_its_authors_trains_and_is_measured(name, monkeypa
     assert math.isfinite(value) and math.isfinite(own)
 
 
-def test_the_forget_gates_of_the_lstm_begin_open(monkeypatch, text):
-    monkeypatch.setattr(char_rnn, "STREAMS", 2)
-    seen, clock = [], benchmarks.Clock(1, 1, False)
-    clock.train = lambda model, *rest: seen.append(model["lstm"])
-    char_rnn.run(clock, torch.device("cpu"))
-    for bias in (seen[0].bias_ih_l0, seen[0].bias_ih_l1):
-        assert (bias[128:256] == 1).all() and bias[:128].abs().max() <= 0.08
-
-
 def test_the_u_net_begins_at_zero_and_uses_time_and_class():
     torch.manual_seed(0)
     model, x, t = flow_matching.UNet(), torch.randn(2, 1, 8, 8), torch.tensor([0.1, 0.9])

@@ -14,11 +14,9 @@ from tools.tasks import ROOT
 pytestmark = pytest.mark.skipif(
     not (shutil.which("git") and (ROOT / ".git").exists()), reason="this is no git clone"
 )
-IDENTITY = {
-    f"GIT_{who}_{key}": "ada@example.org"
-    for who in ("AUTHOR", "COMMITTER")
-    for key in ("NAME", "EMAIL")
-}
+IDENTITY = dict.fromkeys(
+    ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"), "ada"
+)
 MOST_BYTES = 1_000_000
 
 
@@ -67,19 +65,15 @@ def test_a_task_from_a_small_clone_to_main(origin, tmp_path):
     notebook.metadata["task"]["summary"] = "a small example"
     notebook.metadata["task"].pop("practice", None)
     nbformat.write(notebook, path)
-    mutations = MUTATIONS.replace("steps > 0", "parameters == (")
-    mutations = mutations.replace("quick=3", "hidden_size = 256").replace(
-        "quick=", "hidden_size = "
+    mutations = MUTATIONS.replace("steps > 0", "parameters == (").replace(
+        "quick=3", "hidden_size = 256"
     )
+    mutations = mutations.replace("quick=", "hidden_size = ")
     path.with_name("mutations.toml").write_text(mutations)
     run("git", "add", "image_generation/pixelcnn", cwd=clone)
     run("git", "commit", "--quiet", "--message", "PixelCNN", cwd=clone)
-    done = subprocess.run(
-        [sys.executable, "-m", "tools", "examine", "pixelcnn"],
-        cwd=clone,
-        capture_output=True,
-        encoding="utf-8",
-    )
+    command = [sys.executable, "-m", "tools", "examine", "pixelcnn"]
+    done = subprocess.run(command, cwd=clone, capture_output=True, encoding="utf-8")
     assert "pixelcnn.ipynb: it has no stamped outputs" in done.stdout, done.stdout + done.stderr
     assert done.stdout.count("   - ") == 1, done.stdout
     assert size(clone) < 2 * MOST_BYTES, "examine made the clone fetch everything"

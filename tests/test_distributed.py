@@ -46,12 +46,9 @@ def alive(number):
 
 
 @pytest.mark.parametrize(
-    ("worker", "seconds", "limit", "ended"),
-    [(SLEEPS, 60, 5, None), (STUBBORN, 60, 5, None), (SLEEPS, 2, 30, 0)],
+    ("worker", "seconds", "limit", "ended"), [(STUBBORN, 60, 4, None), (SLEEPS, 2, 30, 0)]
 )
-def test_no_process_is_left_where_one_hangs_or_the_launcher_dies(
-    worker, seconds, limit, ended, capsys
-):
+def test_no_process_is_left_by_a_hang_or_a_dead_launcher(worker, seconds, limit, ended, capsys):
     assert launch.watch(launcher(worker, seconds), limit) == ended
     (number,) = workers(capsys)
     assert not alive(number)
@@ -76,9 +73,8 @@ def test_a_rank_that_dies_ends_the_others(tmp_path, capsys):
     script = tmp_path / "dies.py"
     script.write_text(DIES)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    began = time.monotonic()
     status = launch.watch([*command, "--monitor-interval=0.2", str(script)], limit=50)
-    assert status == 1, time.monotonic() - began
+    assert status == 1
     assert not any(map(alive, workers(capsys)))
 
 

@@ -62,37 +62,13 @@ def test_save_stores_checked_outputs_and_a_second_run_repeats_them(repository, c
     assert "image_generation/tiny" in capsys.readouterr().out
 
 
-def test_with_the_real_common_a_result_is_recorded_and_a_progress_bar_leaves_no_trace(
-    repository, monkeypatch
-):
-    monkeypatch.setenv("TQDM_DISABLE", "")
-    notebook = repository.notebook()
-    notebook.cells[1].source = "from common.device import pick, setup"
-    notebook.cells[3].source = notebook.cells[3].source.partition("\n")[2]
-    notebook.cells[7].source = "from common.record import record\n" + notebook.cells[7].source
-    notebook.cells[5].source = (
-        "from common.plots import plot_curves, progress\n"
-        "value = 3.0\nbar = progress(range(3), 'training')\nfor row in bar:\n"
-        "    bar.write(f'row {row}')\nplot_curves({'value': [value]}, 'x', 'y')"
-    )
-    repository.write(notebook)
-    assert start(repository, "tiny") == 0
-    cells = read_copy(repository).cells
-    lines = [line.split("\r")[-1].strip() for line in cells[5].outputs[0].text.splitlines()]
-    assert [line for line in lines if line] == ["row 0", "row 1", "row 2"], lines
-    assert "image/png" in cells[5].outputs[1].data
-    assert "This quick run on noise: test error 3 %" in cells[7].outputs[0].text
-
-
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("1 / 0", "ZeroDivisionError: division by zero"),
-        ("import no_such_package", "pip install -r image_generation/tiny/requirements.txt"),
+        ("import no_such", "pip install -r image_generation/tiny/requirements.txt"),
         ('raise RuntimeError("CUDA out of memory. Tried")', "Lower the batch size in the settings"),
         ("import os; os._exit(1)", "the kernel died, most likely for lack of memory"),
         ("import time; time.sleep(60)", "it took longer than the limit of a cell"),
-        ("raise ValueError('one\\ntwo')", "ValueError: one\ntwo"),
     ],
 )
 def test_a_failing_cell_is_named_and_a_good_copy_stays(repository, capsys, line, message):
@@ -104,7 +80,7 @@ def test_a_failing_cell_is_named_and_a_good_copy_stays(repository, capsys, line,
     (repository.root / "runs").mkdir()
     (repository.root / "runs" / "tiny.quick.ipynb").write_text("good")
     before = repository.task.notebook.read_bytes()
-    assert start(repository, "--save", "--cell-timeout", "5", "tiny") == 1
+    assert start(repository, "--save", "--cell-timeout", "2", "tiny") == 1
     error = capsys.readouterr().err
     assert 'image_generation/tiny: Cell [3] under "Training" failed: ' in error and message in error
     assert repository.task.notebook.read_bytes() == before and not repository.task.results.exists()
@@ -145,10 +121,6 @@ def test_what_cannot_be_stored_is_said(repository, capsys):
     repository.write(notebook)
     assert start(repository, "tiny") == 1
     assert "lacks the lines <!-- result -->" in capsys.readouterr().err
-    shutil.rmtree(repository.root / "runs")
-    (repository.root / "runs").write_text("a file where the folder should be")
-    assert start(repository, "tiny") == 1
-    assert "Nothing was run: runs/ cannot be written" in capsys.readouterr().err
 
 
 def test_an_hour_is_not_lost_by_an_edit(repository, capsys, monkeypatch):

@@ -64,12 +64,6 @@ def test_density_and_coverage_on_points_to_check_by_hand():
     assert density_coverage(real, radius, more) == pytest.approx((density / 2, 0.25))
 
 
-def test_density_and_coverage_of_equal_distributions():
-    real, fake = torch.randn(2, 1000, 4, generator=torch.Generator().manual_seed(3))
-    density, coverage = density_coverage(real, neighbour_distance(real), fake)
-    assert abs(density - 1) < 0.1 and abs(coverage - (1 - 0.5**5)) < 0.02  # Naeem et al., Lemma 2
-
-
 @pytest.mark.parametrize("kind", ["blur", "noise", "missing classes", "copies"])
 def test_worse_images_score_worse(quality, data, kind):
     x, generator = data.x_train.float() / 255, torch.Generator().manual_seed(4)
@@ -89,14 +83,6 @@ def test_worse_images_score_worse(quality, data, kind):
     assert kind != "blur" or scores[1].density < 0.6 * quality.real.density
 
 
-def test_a_constant_image_neither_lies_among_real_ones_nor_covers_them(quality, data):
-    x = data.x_test.float() / 255
-    noise = 0.01 * torch.randn(x.shape, generator=torch.Generator().manual_seed(5))
-    constant = quality.score(x.mean(dim=0) + noise)
-    assert constant.density < 0.1 and constant.coverage < 0.1 and constant.distance > 50
-    assert quality.score(x[:1] + noise).coverage < 0.1
-
-
 def test_the_spread_predicts_that_of_new_samples(quality, data):
     drawn, generator = [], torch.Generator().manual_seed(6)
     for _ in range(12):
@@ -112,7 +98,6 @@ def test_real_images(quality, data):
     assert 0 < real.spread < real.distance < 2 and real.density > 0.9 and real.coverage > 0.9
     assert math.isclose(sum(real.shares), 1, rel_tol=1e-5) and real.missing == []
     assert quality.score(data.x_test).distance < 1e-6
-    assert all(type(value) in (float, list) for value in dataclasses.asdict(real).values())
 
 
 def test_distance_is_that_of_score_for_bytes_and_floats(quality, data):
@@ -124,13 +109,10 @@ def test_distance_is_that_of_score_for_bytes_and_floats(quality, data):
     assert math.isclose(quality.distance(beyond), distance, rel_tol=1e-5)  # clamped to [0, 1]
 
 
-def test_images_of_another_shape_are_refused(quality):
+def test_other_images_are_refused(quality, data):
     for shape in ((200, 1, 28, 28), (200, 16, 16), (99, 1, 16, 16)):
         with pytest.raises(ValueError, match=r"must be \(N, 1, 16, 16\) with N of at least 100"):
             quality.score(torch.zeros(shape))
-
-
-def test_data_without_a_classifier_are_refused(data):
     with pytest.raises(ValueError, match="No classifier for scikit-learn digits .*quick_size=16"):
         SampleQuality(mnist(CPU, quick_size=12))
     other = dataclasses.replace(data, x_test=data.x_test.transpose(2, 3), name="other images")
@@ -138,21 +120,13 @@ def test_data_without_a_classifier_are_refused(data):
         SampleQuality(other)
 
 
-def test_the_table(quality, data, capsys):
-    rows = {"no eights": data.x_train[data.y_train != 8], "scored": quality.score(data.x_test)}
-    quality.table(rows)
-    lines = capsys.readouterr().out.splitlines()
-    starts = ["real train", "no eights ", "scored    ", "test image", "test image", "the mean i"]
-    assert [line[:10] for line in lines[1:]] == starts
-    assert lines[2].endswith(" 8") and lines[3].endswith(" none") and "FD-c" in lines[0]
-
-
-def test_the_random_state_is_left_alone(data):
+def test_a_table_leaves_the_random_state_alone(data, capsys):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
     quality = SampleQuality(data)
     quality.table({"test images": data.x_test})
+    assert [line[:4] for line in capsys.readouterr().out.splitlines()[1:3]] == ["real", "test"]
     assert torch.equal(torch.rand(3), expected) and not quality.model.training
 
 

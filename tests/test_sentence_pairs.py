@@ -27,11 +27,6 @@ def test_buckets_yield_every_pair_once_and_keep_to_the_number_of_tokens():
     assert sorted(seen) == list(range(200))
 
 
-def test_a_pair_longer_than_the_bound_gets_a_batch_of_its_own():
-    batches = list(sentence_pairs.buckets([([1], [1] * 9), ([2], [2])], 4, CPU))
-    assert sorted(tuple(target.shape) for _, target in batches) == [(1, 1), (1, 9)]
-
-
 def test_numbers_differ_and_change_the_order(monkeypatch):
     monkeypatch.setenv("DL_MODE", "quick")
     _, train, validation, test = sentence_pairs.sentence_pairs()

@@ -1,17 +1,18 @@
 """The workflows: least permissions, pinned actions, the plan of shards; the issue forms."""
 
-import importlib.util
 import os
 import re
+import runpy
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from tools.tasks import ROOT, all_tasks
 
+PLAN = SimpleNamespace(**runpy.run_path(str(ROOT / ".github" / "plan.py")))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("[!c]*.yml"))
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
@@ -29,27 +30,17 @@ def test_least_permissions_and_pinned_actions(path):
     assert "${{ github.event." not in ours, "a stranger's text would reach a shell"
     assert "pull_request_target" not in text and "${{ secrets" not in text
     if path.name == "publish.yml":
-        checkouts = [
-            s for j in workflow["jobs"].values() for s in j["steps"] if "checkout" in str(s)
-        ]
-        for step in checkouts:
-            assert step["with"]["ref"] == "${{ github.event.workflow_run.head_sha }}"
+        refs = re.findall(r"  ref: (.+?)(?:  #.*)?\n", text)
+        assert len(refs) == text.count("actions/checkout@")
+        assert set(refs) == {"${{ github.event.workflow_run.head_sha }}"}
 
 
-@pytest.fixture(scope="module")
-def plan():
-    spec = importlib.util.spec_from_file_location("plan", ROOT / ".github" / "plan.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_every_task_is_in_one_shard_and_weekly_in_an_oldest_one(plan):
-    every = plan.tasks(ROOT)
+def test_every_task_is_in_one_shard_and_weekly_in_an_oldest_one():
+    every = PLAN.tasks(ROOT)
     assert every == [task.path for task in all_tasks()]
-    assert not any(shard["oldest"] for shard in plan.shards(every))
+    assert not any(shard["oldest"] for shard in PLAN.shards(every))
     for oldest in (True, False):
-        shards = [shard for shard in plan.shards(every, True) if shard["oldest"] == oldest]
+        shards = [shard for shard in PLAN.shards(every, True) if shard["oldest"] == oldest]
         assert " ".join(shard["tasks"] for shard in shards).split() == every
 
 
@@ -68,30 +59,26 @@ VAE, GAN, GPT = "image_generation/vae", "image_generation/gan", "text_generation
         (f"{GPT}/train_distributed.py", [GPT]),
     ],
 )
-def test_a_pull_request_runs_what_it_changes(plan, changed, chosen):
-    assert plan.chosen([GAN, VAE, GPT], changed.split()) == chosen
+def test_a_pull_request_runs_what_it_changes(changed, chosen):
+    assert PLAN.chosen([GAN, VAE, GPT], changed.split()) == chosen
 
 
 def test_publishing_writes_the_practice_versions_to_a_branch_of_their_own(tmp_path):
-    """The steps of the workflow, in a clone, with a folder in the place of GitHub."""
+    """The steps of the workflow, in a clone, with a folder for GitHub; the second push replaces."""
     for command in (["clone", "-q", str(ROOT), "clone"], ["init", "-q", "--bare", "published"]):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "publish.yml").read_text())
     *_, write, push = workflow["jobs"]["practice"]["steps"]
     address = '"https://x-access-token:$TOKEN@github.com/$GITHUB_REPOSITORY"'
     assert address in push["run"] and list(push["env"]) and "TOKEN" not in str(write)
-    local = push["run"].replace(address, "../published")
-    script = f"set -e\n{write['run'].replace('pip install nbformat && ', '')}\n{local}"
+    local = f"set -e\n{push['run'].replace(address, '../published')}\ngit rm -rq --cached practice"
+    local = f"{write['run'].replace('pip install nbformat && ', '')}\n{local}\nsleep 1\n{local}"
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | push["env"]
-    for _ in range(2):  # it replaces the branch of the last time
-        subprocess.run(["bash", "-c", script], cwd=tmp_path / "clone", env=environment, check=True)
-        subprocess.run(["rm", "-r", "practice"], cwd=tmp_path / "clone", check=True)
+    subprocess.run(["bash", "-c", local], cwd=tmp_path / "clone", env=environment, check=True)
     listed = ["git", "-C", "published", "ls-tree", "--name-only", "practice"]
     files = subprocess.run(listed, cwd=tmp_path, capture_output=True, text=True).stdout.split()
-    names = [
-        task.notebook.name for task in all_tasks(tmp_path / "clone") if "practice" in task.facts()
-    ]
-    assert files == sorted(names)
+    tasks = all_tasks(tmp_path / "clone")
+    assert files == sorted(t.notebook.name for t in tasks if "practice" in t.facts())
 
 
 def test_ci_fails_where_the_sandbox_is_missing():

@@ -8,16 +8,15 @@ wrong. Cells are counted from 1, Markdown included.
 """
 
 import ast
+import contextlib
 import functools
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 
 import nbformat
-from packaging.version import InvalidVersion, Version
 
 from tools import practice
 from tools.command import Parser, explained
@@ -105,7 +104,7 @@ def _sizes(task: Task, notebook) -> Iterator[str]:
 
 def _cells(task: Task, notebook) -> Iterator[str]:
     """What holds for every cell by itself."""
-    listed = {_normal(name) for name in _listed(task)}
+    listed = _listed(task)
     for number, cell in enumerate(notebook.cells, 1):
         place = f", cell {number}: "
         if match := ABSOLUTE_PATH.search(cell.source):
@@ -135,11 +134,9 @@ def _cells(task: Task, notebook) -> Iterator[str]:
                 "use no magics or shell commands."
             )
             continue
-        for name in sorted(_imports(tree, task)):
-            distribution = DISTRIBUTIONS.get(name, name)
-            if _normal(distribution) not in listed:
-                where = f"{task.path}/requirements.txt"
-                yield f"{place}it imports {name}; add {distribution}>=VERSION to {where}."
+        for name in sorted(_imports(tree, task) - listed):
+            where = f"{task.path}/requirements.txt"
+            yield f"{place}it imports {name}; add {name}>=VERSION to {where}."
 
 
 @functools.cache
@@ -165,12 +162,10 @@ def markdown(source: str, folder: Path, first: bool = False) -> Iterator[str]:
     """Yield what a Markdown cell must not hold: HTML, directives, remote pictures, dead links."""
     for token in tokens(source):
         info, shown = token.info.strip(), token.content.strip().partition("\n")[0][:40]
-        if token.type.startswith("html") and not (first and token.content.strip() in RESULT_MARKS):
-            yield f"raw HTML ({shown}) is not shown everywhere; write plain Markdown."
-        elif (
-            not token.type.startswith("html")
-            and token.type.removesuffix("_open").removesuffix("_close") not in MARKDOWN
-        ):
+        if token.type.startswith("html"):
+            if not (first and token.content.strip() in RESULT_MARKS):
+                yield f"raw HTML ({shown}) is not shown everywhere; write plain Markdown."
+        elif token.type.removesuffix("_open").removesuffix("_close") not in MARKDOWN:
             yield f"{token.type} ({shown}) is more than Markdown; write plain Markdown."
         elif token.type == "fence" and info.startswith("{"):
             yield f"the directive {info} runs on the site; write plain Markdown."
@@ -194,9 +189,7 @@ def _reached(target: str, folder: Path) -> bool:
     if not path.is_relative_to(root):
         return False
     name = path.relative_to(root).as_posix()
-    hidden = any(
-        part.startswith(".") or part in ("data", "runs", "build") for part in name.split("/")
-    )
+    hidden = re.search(r"(^|/)(\.|(data|runs|build)(/|$))", name)
     return not hidden and (path.exists() or name in tracked(root))
 
 
@@ -222,9 +215,8 @@ def _anatomy(notebook) -> Iterator[str]:
         yield ", cell 1: the lines <!-- result --> and <!-- /result --> are missing."
     for number, cell in enumerate(cells[1:], 2):
         if cell.cell_type == "markdown":
-            if any(
-                token.type == "heading_open" and token.tag == "h1" for token in tokens(cell.source)
-            ):
+            found = [token.tag for token in tokens(cell.source) if token.type == "heading_open"]
+            if "h1" in found:
                 yield f", cell {number}: it has a second heading of level 1; use ## and below."
     template = code_cells(nbformat.read(TEMPLATE, as_version=4))[0].source
     head = template.partition("import")[0]
@@ -236,20 +228,19 @@ def _anatomy(notebook) -> Iterator[str]:
 def _facts(task: Task, notebook) -> Iterator[str]:
     """What README and site say of the task stands in the notebook's metadata."""
     facts = notebook.metadata.get("task", {})
-    unknown = {*notebook.metadata} - METADATA | {
-        f"task.{key}" for key in facts.keys() - FACTS - MORE_FACTS
-    }
-    for name in sorted(unknown):
+    unknown = {f"task.{key}" for key in facts.keys() - FACTS - MORE_FACTS}
+    for name in sorted(unknown | {*notebook.metadata} - METADATA):
         yield f": remove {name} from its metadata; the site and the tools know no such entry."
     for name, kind in FACTS.items():
         if not isinstance(facts.get(name), kind) or facts[name] == "":
             yield f": its metadata lacks task.{name} ({kind.__name__}); see tools/template.ipynb."
-    for name, text in _texts(facts):
-        if "TODO:" in text:
-            yield f": its metadata says task.{name} {text!r}; write it."
-        elif match := NOT_PLAIN.search(text) or name == "title" and re.search(r"[()]", text):
-            if name not in ("exercises", "practice", "data"):
-                yield f": its metadata task.{name} holds {match[0]!r}; write plain text."
+    for name, value in facts.items():
+        if "TODO:" in str(value):
+            yield f": its metadata says task.{name} {str(value)[:80]!r}; write it."
+    for name in ("title", "summary"):
+        bad = NOT_PLAIN.search(str(facts.get(name, "")))
+        if bad or name == "title" and (bad := re.search(r"[()]", str(facts.get(name, "")))):
+            yield f": its metadata task.{name} holds {bad[0]!r}; write plain text."
     needs = facts.get("needs", [])
     for need in needs if isinstance(needs, list) else []:
         if not re.fullmatch(r"\w+/\w+", str(need)) or not _reached(f"../../{need}", task.folder):
@@ -262,18 +253,6 @@ def _facts(task: Task, notebook) -> Iterator[str]:
     covers = [cell for cell in notebook.cells if cell.get("id") == facts.get("cover")]
     if "stamp" in notebook.metadata and not any(map(pictures, covers)):
         yield ": its metadata names no cell with a picture as task.cover."
-
-
-def _texts(facts: dict) -> Iterator[tuple[str, str]]:
-    """Yield every text in the metadata with the name of its entry."""
-    for name, value in facts.items():
-        todo = [value]
-        while todo:
-            part = todo.pop()
-            if isinstance(part, str):
-                yield name, part
-            elif isinstance(part, (dict, list)):
-                todo += [*part, *part.values()] if isinstance(part, dict) else part
 
 
 def _code(notebook) -> Iterator[str]:
@@ -313,14 +292,6 @@ def _code(notebook) -> Iterator[str]:
             yield f": {ast.unparse(node.func)}(...) runs code that nobody can read; write it out."
         if isinstance(node, ast.Constant) and node.value == "DL_MODE":
             yield ": it reads DL_MODE; use pick(...) for what differs between the modes."
-    bars = {"progress"}
-    for node in nodes:
-        if isinstance(node, ast.Assign) and "progress" in _calls(node):
-            bars |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-    for node in nodes:
-        if isinstance(node, ast.For) and bars & {n.id for n in _names(node.iter)}:
-            if any("print" in _calls(statement) for statement in node.body):
-                yield ": print inside a progress loop garbles the bar; use bar.write(...)."
 
 
 def _practice(task: Task) -> Iterator[str]:
@@ -409,21 +380,12 @@ def _stamp(notebook, task: Task) -> Iterator[str]:
 
 def _requirements(task: Task, notebook) -> Iterator[str]:
     path = task.folder / "requirements.txt"
-    try:
-        text = path.read_bytes().decode("ascii") if path.exists() else ""
-    except UnicodeDecodeError:
-        yield "it holds more than ASCII; pip may read it in another way."
-        return
-    if re.search(r"coding[:=]|[^\n -~]|\\", text):  # pip reads a text in the encoding that it names
-        yield "remove encodings, backslashes and control characters; pip reads them in its own way."
-    lines = _requirement_lines(task)
+    lines = _requirement_lines(path)
+    if path.exists() and re.search(rb"coding[:=]|[^\n -~]|\\", path.read_bytes()):
+        yield "remove encodings, backslashes and all but plain ASCII; pip reads them its own way."
     if SHARED_REQUIREMENTS not in lines:
         yield f"its first line must be {SHARED_REQUIREMENTS}, which lists what every task needs."
-    imported = {
-        _normal(DISTRIBUTIONS.get(name, name))
-        for tree in _trees(task, notebook)
-        for name in _imports(tree, task)
-    }
+    imported = {name for tree in _trees(task, notebook) for name in _imports(tree, task)}
     for line in lines:
         if line == SHARED_REQUIREMENTS:
             continue
@@ -431,25 +393,19 @@ def _requirements(task: Task, notebook) -> Iterator[str]:
             yield f"{line!r} is not of the form name>=version; use lower bounds only."
         elif _normal(match[1]) not in imported:
             yield f"nothing imports {match[1]}; remove it, or correct its name."
-        else:
-            try:
-                if Version(match[3]) > Version(installed := metadata.version(match[1])):
-                    yield f"{line!r} asks for more than {installed}, which is installed here."
-            except (metadata.PackageNotFoundError, InvalidVersion):
-                pass
 
 
-def _requirement_lines(task: Task) -> list[str]:
-    path = task.folder / "requirements.txt"
-    lines = path.read_bytes().decode("ascii", "replace").splitlines() if path.exists() else []
-    return [line for line in (re.sub(r"(^|\s)#.*", "", line).strip() for line in lines) if line]
+def _requirement_lines(path: Path) -> list[str]:
+    text = path.read_bytes().decode("ascii", "replace") if path.exists() else ""
+    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines())
+    return [line for line in lines if line]
 
 
-def _listed(task: Task) -> list[str]:
-    shared = task.root / "common" / "requirements.txt"
-    common = shared.read_text(encoding="utf-8").splitlines() if shared.exists() else []
-    matches = map(REQUIREMENT.match, _requirement_lines(task) + common)
-    return [match.group(1) for match in matches if match]
+def _listed(task: Task) -> set[str]:
+    """Return the distributions that a task's notebook may import."""
+    paths = (task.folder / "requirements.txt", task.root / "common" / "requirements.txt")
+    lines = [line for path in paths for line in _requirement_lines(path)]
+    return {_normal(match[1]) for match in map(REQUIREMENT.match, lines) if match}
 
 
 def helpers(task: Task) -> list[Path]:
@@ -463,28 +419,22 @@ def _trees(task: Task, notebook) -> list[ast.Module]:
     sources += [path.read_text(encoding="utf-8", errors="replace") for path in helpers(task)]
     trees = []
     for source in sources:
-        try:
+        with contextlib.suppress(SyntaxError):
             trees.append(ast.parse(source))
-        except SyntaxError:
-            continue
     return trees
 
 
 def _helpers(task: Task, notebook) -> Iterator[str]:
     """The modules beside the notebook are imported, few, and shadow nothing."""
     paths, text = helpers(task), "\n".join(cell.source for cell in notebook.cells)
-    imported = {
-        part
-        for tree in _trees(task, notebook)
-        for name in _modules(tree)
-        for part in name.split(".")
-    }
+    names = {name for tree in _trees(task, notebook) for name in _modules(tree)}
+    imported = {part for name in names for part in name.split(".")}
     lines = sum(path.read_bytes().count(b"\n") for path in paths)
     if lines > MOST_HELPER_LINES:
         yield f"{paths[0].name}: the modules have {lines} lines, more than {MOST_HELPER_LINES}."
     for path in paths:
         name, source = path.stem, path.read_text(encoding="utf-8", errors="replace")
-        taken = {*sys.stdlib_module_names, *map(_normal, _listed(task)), *DISTRIBUTIONS}
+        taken = {*sys.stdlib_module_names, *_listed(task), *DISTRIBUTIONS}
         if name in taken or re.match(r"test_|conftest$|site|usercustomize|setup$", name):
             yield f"{path.name}: rename it; Python or pytest would load it in place of another."
         if name not in imported and path.name not in text:
@@ -496,9 +446,8 @@ def _helpers(task: Task, notebook) -> Iterator[str]:
         except SyntaxError as error:
             yield f"{path.name}: line {error.lineno} is not Python."
             continue
-        for module in sorted(found):
-            if _normal(DISTRIBUTIONS.get(module, module)) not in map(_normal, _listed(task)):
-                yield f"{path.name}: it imports {module}; add it to requirements.txt."
+        for module in sorted(found - _listed(task)):
+            yield f"{path.name}: it imports {module}; add it to requirements.txt."
 
 
 def _mutations(task: Task) -> Iterator[str]:
@@ -530,10 +479,11 @@ def _modules(tree: ast.AST) -> set[str]:
 
 
 def _imports(tree: ast.AST, task: Task) -> set[str]:
-    """Return the packages that a piece of code imports from outside of the repository."""
+    """Return the distributions that a piece of code imports from outside of the repository."""
     names = {name.partition(".")[0] for name in _modules(tree)} - set(sys.stdlib_module_names)
     own = {"common", *(path.stem for path in helpers(task))}
-    return {name for name in names if name not in own and not (task.root / name).is_dir()}
+    others = {name for name in names - own if not (task.root / name).is_dir()}
+    return {_normal(DISTRIBUTIONS.get(name, name)) for name in others}
 
 
 def pictures(cell) -> list[str]:

@@ -90,18 +90,18 @@ def commit(name: str, root: Path) -> str | None:
         return None
 
 
-def find_base(base: str | None, branch: str, root: Path) -> tuple[str, str]:
-    """Return the commit to merge into, main by default, and the one that the branch started from.
+def find_base(branch: str, root: Path) -> tuple[str, str]:
+    """Return the commit to merge into, main's, and the one that the branch started from.
 
     Raises TaskError if there is none.
     """
-    names = [base] if base else ["main", "origin/main", "origin/dev_start"]
-    if not (onto := next(filter(None, (commit(name, root) for name in names)), None)):
-        raise TaskError(f"There is no {' or '.join(names)}; fetch it, or name another --base.")
-    try:
-        return onto, lines("merge-base", onto, branch, root=root)[0]
-    except TaskError as error:
-        raise TaskError(f"{branch} did not start from {names[0]}; see CONTRIBUTING.md.") from error
+    for name in ("main", "origin/main", "origin/dev_start"):
+        if onto := commit(name, root):
+            try:
+                return onto, lines("merge-base", onto, branch, root=root)[0]
+            except TaskError as error:
+                raise TaskError(f"{branch} did not start from {name}; fetch both again.") from error
+    raise TaskError("There is no main to compare with; fetch it.")
 
 
 def find_task(name: str, branch: str, root: Path) -> str:
@@ -192,11 +192,8 @@ class Runs:
         arguments = ["-m", command[0], self.task.path, *command[1:]]
         arguments, environment, folder = sandboxed(self.kind, arguments, tree, data, **settings)
         show = say if mode != "mutations" else (lambda line: None)
-        limit = LIMITS[mode]
-        status, printed = limited(
-            arguments, environment, folder, limit, lambda line: show(f"    {line}")
-        )
-        return status, printed, tree
+        run = (arguments, environment, folder, LIMITS[mode])
+        return *limited(*run, lambda line: show(f"    {line}")), tree
 
     def notebook(self, mode: str, *options: str, notebook=None, **settings: str):
         """Run the notebook; return its record, or None, a reason why it failed, and its tree."""
@@ -325,7 +322,7 @@ def fetch_data(task: Task, root: Path) -> Path:
     That are the common sets, by the functions that the code calls, and the files of the metadata's
     `task.data`, each with its hash, into a folder of the task's own. Raises TaskError.
     """
-    from common.data import DataError, data_folder, fetch  # imports torch
+    from common.data import DataError, data_folder, fetch, require_hash  # imports torch
 
     sources = [cell.source for cell in code_cells(task.read_notebook())]
     sources += [path.read_text(encoding="utf-8") for path in helpers(task)]
@@ -340,13 +337,10 @@ def fetch_data(task: Task, root: Path) -> Path:
         target = data_folder() / task.name / item["file"]
         try:
             say(f"    fetching {item['url']}")
-            fetch([item["url"]], target, item["hash"])
-        except DataError as error:
-            raise TaskError(str(error)) from error
-        import pooch
-
-        if pooch.file_hash(target, alg="sha256") != item["hash"].removeprefix("sha256:"):
-            raise TaskError(f"{target} is another file than the metadata's {item['hash']}.")
+            blob = fetch([item["url"]], target, item["hash"]).read_bytes()
+            require_hash("sha256", blob, item["hash"].removeprefix("sha256:"))
+        except (DataError, ValueError) as error:
+            raise TaskError(f"{target}: {error}") from error
     data_folder().mkdir(parents=True, exist_ok=True)
     return data_folder().resolve()
 
@@ -396,7 +390,7 @@ def examine(options, root: Path, folder: Path) -> int:
     Raises TaskError for a wrong name, and if there is no sandbox.
     """
     path = find_task(options.task, options.branch, root)
-    onto, start = find_base(options.base, options.branch, root)
+    onto, start = find_base(options.branch, root)
     category, name = path.split("/")
     task = Task(category, name, folder / "tree")
     before = unpack_base(onto, task.root, root)
@@ -450,12 +444,11 @@ def examine(options, root: Path, folder: Path) -> int:
         claim = getattr(claims, mode)
         findings = [*compare(claim, record)] if claim else []
         if mode == "quick":
-            if (took := cpu_seconds(tree) or record["seconds"]) > QUICK_SECONDS:
-                findings.append(f"Quick mode took {took:.0f} s of CPU, more than {QUICK_SECONDS}.")
+            if (cpu := cpu_seconds(tree) or record["seconds"]) > QUICK_SECONDS:
+                findings.append(f"Quick mode took {cpu:.0f} s of CPU, more than {QUICK_SECONDS}.")
             findings += [*check_learning(runs, record), *check_mutations(runs)]
-        count += verdict(
-            f"{mode} run: {result_text(record)}, {duration(record['seconds'])}", findings
-        )
+        took = duration(record["seconds"])
+        count += verdict(f"{mode} run: {result_text(record)}, {took}", findings)
     if not count:
         findings = [] if code_digest(task.read_notebook()) == digest else ["The code has changed."]
         count += verdict("checker: the files as they would be merged", findings + check(task))
@@ -477,13 +470,10 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("task", metavar="TASK", help="image_generation/pixelcnn, or pixelcnn")
     parser.add_argument("--branch", default="HEAD", help="default: the one checked out")
     parser.add_argument("--commit", help="refuse if the branch is not at this commit")
-    parser.add_argument("--base", help="merge into this; default: main")
     parser.add_argument("--full", action="store_true", help="also run in full mode")
     parser.add_argument("--code", action="store_true", help="only show what is new; run nothing")
     parser.add_argument("--merge", action="store_true", help="put the task into this checkout")
-    parser.add_argument(
-        "--no-sandbox", action="store_true", help="only for code that you wrote yourself"
-    )
+    parser.add_argument("--no-sandbox", action="store_true", help="only for code of your own")
     options = parser.parse_args(arguments)
     if options.merge and (options.code or options.no_sandbox):
         parser.error("--merge needs the runs in a sandbox: leave out --code and --no-sandbox")

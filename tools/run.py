@@ -62,7 +62,7 @@ class Client(NotebookClient):
         code = {id(cell) for cell in code_cells(self.nb)}
         inside = [index for index, cell in enumerate(self.nb.cells) if id(cell) in code]
         self.numbers = {index: number for number, index in enumerate(inside, 1)}
-        self.mid_line, self.current = False, 0
+        self.current = 0
         self.on_cell_start = self.report_start
 
     async def async_start_new_kernel(self, **kwargs):
@@ -73,18 +73,13 @@ class Client(NotebookClient):
 
     def report_start(self, cell, cell_index):
         if number := self.numbers.get(cell_index):
-            self.say(f"[{number}/{len(self.numbers)}] {self.headings[cell_index]}\n")
+            print(f"\n[{number}/{len(self.numbers)}] {self.headings[cell_index]}", flush=True)
             self.current = cell_index
 
     def output(self, outs, msg, display_id, cell_index):
         if msg["msg_type"] == "stream":
-            self.say(msg["content"]["text"], continued=True)
+            print(msg["content"]["text"], end="", flush=True)
         return super().output(outs, msg, display_id, cell_index)
-
-    def say(self, text: str, continued: bool = False) -> None:
-        """Print a line, or pass on output of a cell."""
-        print(("\n" if self.mid_line and not continued else "") + text, end="", flush=True)
-        self.mid_line = not text.endswith("\n")
 
 
 def headings(notebook: nbformat.NotebookNode) -> list[str]:
@@ -167,17 +162,6 @@ def write_copy(notebook: nbformat.NotebookNode, task: Task, name: str, note: str
     return f"runs/{name}.ipynb"
 
 
-def require_writable(*folders: Path) -> None:
-    """Raise RunError if a folder cannot be written: asked before a run, which may take hours."""
-    for folder in folders:
-        try:
-            folder.mkdir(exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-        except OSError as error:
-            message = f"Nothing was run: {folder.name}/ cannot be written ({error})."
-            raise RunError(message) from error
-
-
 def save(executed: nbformat.NotebookNode, task: Task, recorded: Run) -> str:
     """Store outputs, stamp and results.json of a run; return a sentence about what was stored.
 
@@ -217,7 +201,7 @@ def run(
     task: Task, mode: str, store: bool = False, settings: dict | None = None, timeout=None
 ) -> tuple[Run | None, str]:
     """Run one task; return what it recorded and a closing sentence. Raises RunError if it fails."""
-    require_writable(task.root / "runs", *([task.folder] if store else []))
+    (task.root / "runs").mkdir(exist_ok=True)
     notebook = with_settings(task.read_notebook(), settings or {})
     if stamp.find_block(notebook) is None:
         raise RunError("The first cell lacks the lines <!-- result --> and <!-- /result -->.")

@@ -18,23 +18,12 @@ from tools.tasks import TaskError
 
 IMAGE = "examined"  # CONTRIBUTING.md says how to build it
 SYSTEM = (  # of /etc what programs need to start: no passwords, no keys
-    *(
-        "/usr",
-        "/bin",
-        "/sbin",
-        "/lib",
-        "/lib32",
-        "/lib64",
-        "/sys",
-        "/nix/store",
-        "/etc/alternatives",
-    ),
-    *("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/etc/fonts"),
-)
+    "/usr /bin /sbin /lib /lib32 /lib64 /sys /nix/store /etc/alternatives /etc/ld.so.cache "
+    "/etc/ld.so.conf /etc/ld.so.conf.d /etc/localtime /etc/fonts"
+).split()
 DEVICES = ("nvidia*", "dxg", "kfd", "dri")  # of GPUs
-KEPT = {  # environment variables that a run gets, beside those of `sandboxed`
-    *("LANG", "LC_ALL", "TZ", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "CUDA_VISIBLE_DEVICES"),
-}
+# environment variables that a run gets, beside those of `sandboxed`
+KEPT = "LANG LC_ALL TZ OMP_NUM_THREADS MKL_NUM_THREADS CUDA_VISIBLE_DEVICES".split()
 MOST_PRINTED = 200_000  # bytes that a run may print
 MOST_WRITTEN = 4 * 2**30  # bytes of one file that a run may write
 MISSING = (
@@ -131,14 +120,9 @@ def limited(
         end()  # docker passes the signal on; what runs inside bubblewrap dies with it
 
     text, done = b"", 0
-    with subprocess.Popen(
-        command,
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    ) as process:
+    pipes: dict = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE}
+    pipes["stderr"] = subprocess.STDOUT
+    with subprocess.Popen(command, cwd=folder, env=environment, **pipes) as process:
         clock = threading.Timer(seconds, stop, [f"It took longer than {seconds:,.0f} s."])
         clock.start()
         assert process.stdout

@@ -39,12 +39,9 @@ def build(folder: Path, root: Path = ROOT) -> Path:
 
     An earlier site is removed when the new one is complete.
     """
-    if not (root / "docs" / "conf.py").exists():
-        raise TaskError("There is no docs/conf.py: the site is built where docs/ is checked out.")
     folder = folder.resolve()
-    if folder.is_file() or (
-        folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists()
-    ):
+    others = folder.is_file() or folder.exists() and any(folder.iterdir())
+    if others and not (folder / MARK).exists():
         raise TaskError(f"{folder} holds files that are not this tool's; name a new folder.")
     for task in all_tasks(root):
         require_markdown(task)
@@ -52,15 +49,8 @@ def build(folder: Path, root: Path = ROOT) -> Path:
         new = Path(temporary) / "site"
         # by its own command, since only that reads docs/docutils.conf
         command = [sys.executable, "-m", "sphinx", "--builder", "html", "--fresh-env", "--quiet"]
-        command += [
-            "--fail-on-warning",
-            "--conf-dir",
-            "docs",
-            "--doctree-dir",
-            temporary,
-            ".",
-            str(new),
-        ]
+        command += ["--fail-on-warning", "--conf-dir=docs", f"--doctree-dir={temporary}"]
+        command += [".", str(new)]
         done = subprocess.run(command, cwd=root, stderr=subprocess.PIPE, encoding="utf-8")
         if done.returncode:
             raise TaskError(f"Sphinx did not build the site:\n{done.stderr[-3000:].strip()}")
