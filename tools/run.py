@@ -12,6 +12,7 @@ DL_MODE=quick or DL_MODE=full sets the mode; unset means full on a CUDA GPU and 
 import argparse
 import ast
 import asyncio
+import atexit
 import contextlib
 import json
 import os
@@ -146,9 +147,12 @@ def execute(
         except RuntimeError as error:  # nbclient's own, when no kernel answers
             raise RunError(f"The notebook's kernel cannot be reached: {error}") from error
         except KeyboardInterrupt:
-            if client.km.has_kernel and client.km.provisioner:
+            if client.km and client.km.has_kernel and client.km.provisioner:
                 client.km.provisioner.process.kill()  # type: ignore[attr-defined]
             raise
+        finally:
+            if client.km is None:  # cleaned up; nbclient would do so again at exit, and fail
+                atexit.unregister(client._cleanup_kernel)
         if not recorded.exists():
             return None
         date = datetime.now(timezone.utc).date().isoformat()
