@@ -52,7 +52,9 @@ STILL = """\
 def _still(value):
     if isinstance(value, dict):
         return {key: _still(item) for key, item in value.items()}
-    return [_still(item) for item in value] if isinstance(value, (list, tuple)) else value * 0
+    if isinstance(value, (list, tuple)):
+        return [_still(item) for item in value]
+    return value if isinstance(value, int) else value * 0  # an int is a count
 
 """
 STOP = """\
