@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from nbval.plugin import IPyNbCell
 
+from tools.results import Results
 from tools.tasks import all_tasks
 
 ROOT = Path(__file__).parent
@@ -26,6 +27,7 @@ os.environ.update(
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads make a busy machine crawl
 
 NOTEBOOKS = {task.notebook for task in all_tasks()}
+LONG = ("site", "examine", "notebooks", "sample_quality", "benchmarks", "distributed", "run")
 FAILED = pytest.StashKey[str]()
 
 
@@ -62,7 +64,14 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def pytest_collection_modifyitems(items):
-    """Wait longer than nbval's 5 s for a cell's output, which a busy machine can exceed."""
+    """Begin with the files that take longest, so that no worker is left waiting for them.
+
+    Wait longer than nbval's 5 s for a cell's output, which a busy machine can exceed.
+    """
+    runs = {task.notebook: Results.read(task).quick for task in all_tasks()}
+    seconds = {path: run["seconds"] for path, run in runs.items() if run}
+    seconds |= {ROOT / "tests" / f"test_{name}.py": 60 for name in LONG}
+    items.sort(key=lambda item: -seconds.get(item.path, 0))
     for item in items:
         if isinstance(item, IPyNbCell):
             item.output_timeout = 60

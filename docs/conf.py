@@ -195,7 +195,8 @@ def links(task: Task) -> str:
     ]
     if task.facts().get("practice"):
         practice = f"{task.name}.practice.ipynb"
-        parts.append(f'Practice: <a href="{practice}" download>download</a>')
+        parts.append(f"[Practice in Colab]({colab}/blob/practice/{task.name}.ipynb)")
+        parts.append(f'<a href="{practice}" download>Download the practice version</a>')
     return " · ".join(parts)
 
 

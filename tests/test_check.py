@@ -220,10 +220,10 @@ REQUIREMENTS = {
         "is not of the form",
     ),
     'torch>=2; python_version < "3.11" --config-settings=x': "is not of the form",
-    "torch>=99.0": "asks for more than",
+    "numpy>=99.0": "asks for more than",
     "scikit-learm>=1.0": "nothing imports scikit-learm",
     "# coding: utf-7": "remove encodings",
-    "torch>=2 # \\": "remove encodings, backslashes",
+    "numpy>=1 # \\": "remove encodings, backslashes",
     "# größer": "it holds more than ASCII",
 }
 

@@ -201,39 +201,35 @@ def test_the_container_has_the_same_walls(tmp_path, monkeypatch):
     assert f"--volume={tmp_path / 'data'}:/data:ro" in command
 
 
-FROZEN = "With training stopped the result is still test error"
-LIES = {  # found by running: edits of cells, message
-    "a metric that is typed in": ([(RECORD, "value=value", "value=12.5")], FROZEN),
-    "one that asserts a rate": (
+LIES = {  # found by running: edits of cells, messages
+    "a result that is typed in, with an assert that only a rate of zero fails": (
         [
             (RECORD, "value=value", "value=12.5"),
             (SETTINGS, "steps > 0", "steps > 0 and learning_rate"),
         ],
-        FROZEN,
+        [
+            "With training stopped the result is still test error 12.5 %",
+            "With seed = 1 it is test error 12.5 % again",
+        ],
     ),
-    "one that divides by a rate": (
-        [(RECORD, "value=value", "value=12.5 / learning_rate * 0.5")],
-        "With training stopped it does not get to record(...)",
-    ),
-    "a seed that reaches nothing": (
-        [(TRAINING, "torch.rand(()).item()", "0.5")],
-        "With seed = 1 it is test error 10.5 % again",
-    ),
-    "a seed that decides everything": (
-        [(TRAINING, "torch.rand(()).item()", "torch.rand(()).item() + 65 * seed")],
-        "too far from test error",
-    ),
-    "HTML in what it records": (
-        [(RECORD, '"chance"', '"<script>x</script>"')],
-        "cell 1: raw HTML",
+    "one that divides by a rate, and a seed that decides everything": (
+        [
+            (RECORD, "value=value", "value=value / learning_rate * 0.5"),
+            (TRAINING, "np.random.rand()", "np.random.rand() + 65 * seed"),
+        ],
+        ["With training stopped it does not get to record(...)", "too far from test error"],
     ),
     "endless printing": (
         [(TRAINING, "value = 80.0", "value = 80.0\nfor _ in range(9000):\n    print('x' * 99)")],
-        "It prints more than 200,000 characters",
+        ["It prints more than 200,000 characters"],
     ),
-    "no rate at all": (
-        [(SETTINGS, "learning_rate = 0.5", "speed = 0.5"), (TRAINING, "learning_rate", "speed")],
-        "not checked: does the result come from training?",
+    "HTML in what it records, and no rate at all": (
+        [
+            (RECORD, '"chance"', '"<script>x</script>"'),
+            (SETTINGS, "learning_rate = 0.5", "speed = 0.5"),
+            (TRAINING, "learning_rate", "speed"),
+        ],
+        ["not checked: does the result come from training?", "cell 1: raw HTML"],
     ),
 }
 
@@ -242,12 +238,28 @@ LIES = {  # found by running: edits of cells, message
 @pytest.mark.parametrize("name", LIES)
 def test_a_lie_that_only_a_run_can_find_is_refused(contribution, verdict, name, monkeypatch):
     monkeypatch.setattr(examine, "check_mutations", lambda runs: [])
-    edits, message = LIES[name]
+    edits, messages = LIES[name]
     for edit in edits:
         change(contribution, *edit)
     contribution.store(value=10.5)
     status, printed = verdict()
-    assert status == (name != "no rate at all") and message in printed, printed
+    assert status == 1 and all(message in printed for message in messages), printed
+
+
+@pytest.mark.parametrize("settings", [True, False])
+def test_frozen_optimizers_and_rates_do_not_move(settings):
+    code = [
+        "import torch\nlearning_rate = {'a': [1.0], 'b': 2.0}",
+        "w = torch.nn.Parameter(torch.ones(1))",
+        "optimizer = torch.optim.Adam([w])\nw.sum().backward()\noptimizer.step()",
+        "print(w.item(), learning_rate)",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in code])
+    cells = examine.frozen(notebook, settings).cells
+    command = [sys.executable, "-c", "\n".join(cell.source for cell in cells)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    expected = "1.0 {'a': [0.0], 'b': 0.0}" if settings else "1.0 {'a': [1.0], 'b': 2.0}"
+    assert done.stdout.strip() == expected, done.stderr
 
 
 @needs_sandbox

@@ -1,9 +1,13 @@
 """tools.practice: blanks, the reader's copy and its checks; and the items of every notebook."""
 
+import linecache
+import os
+import re
+
 import nbformat
 import pytest
 
-from tools import mutate, practice
+from tools import practice
 from tools.check import check
 from tools.command import explained
 from tools.tasks import all_tasks, code_cells
@@ -34,6 +38,7 @@ def task(repository):
     items.append({"name": "Model.square", "hint": "Times itself."})
     exercise = {"exercise": 1, "check": "assert z == 7, 'seven'", "solution": "z = 7"}
     notebook.metadata["task"] |= {"practice": items, "exercises": [exercise]}
+    notebook.cells[6].source += "\n\nBegin with `python -m tools practice tiny`."
     repository.write(notebook)
     rows = [("2 * x", "3 * x", "assert double(3)"), ("2 *", "4 *", "assert double(3)")]
     rows += [("x * x", "x + x", "Model().square"), ("return y", "return x", "Model().square")]
@@ -78,11 +83,15 @@ def test_a_reader_s_way_from_blanks_to_solved(task, ask):
     assert status == 1 and "to do   double\nto do   Model.square" in printed and "0 of 3" in printed
     edit(task, turn("double"), "return 3 * x")
     status, printed = ask("--check")
-    assert "wrong   double: AssertionError: twice three is six" in printed and "0 of 3" in printed
+    assert "failed: AssertionError: twice three is six" in printed and "0 of 3" in printed
     edit(task, "return 3 * x", "return x + x")
     edit(task, turn("Model.square"), "return x ** 2")
     status, printed = ask("--check")
     assert "solved  Model.square\nto do   exercise 1\n2 of 3" in printed
+    edit(task, "return x ** 2", "return x")  # judged in the same cell, after double
+    status, printed = ask("--check")
+    assert 'solved  double\nwrong   Model.square: Cell [4] under "Training"' in printed
+    edit(task, "return x\\n", "return x ** 2\\n")
     edit(task, turn("exercise 1"), "z = 7")
     solved = "solved  double\nsolved  Model.square\nsolved  exercise 1\n3 of 3\n"
     assert ask("--check") == (0, solved)
@@ -96,18 +105,20 @@ def test_a_reader_s_way_from_blanks_to_solved(task, ask):
 
 
 def test_bad_input_gets_a_sentence(task, ask, repository, monkeypatch):
-    assert "There is no tiny.ipynb: write it with" in ask("--check")[1]
+    assert "There is no tiny.ipynb: python -m tools practice tiny writes it" in ask("--check")[1]
     ask()
     assert "There is no item duble; did you mean double?" in ask("--solution", "duble")[1]
     edit(task, turn("double"), "return 2 *")
     status, printed = ask("--check")
-    assert status == 2 and "code cell 4, line 3" in printed and "invalid syntax" in printed
-    monkeypatch.setattr(practice, "SECONDS", 5)
+    assert status == 1 and "wrong   double: Cell [4] under" in printed
+    assert "SyntaxError: invalid syntax" in printed and "line 3)" in printed
+    monkeypatch.setattr(practice, "SECONDS", 20)
     edit(task, "return 2 *", "while True: pass")
     status, printed = ask("--check")
-    assert status == 1 and "wrong   double: it took longer than" in printed
+    assert status == 1 and "wrong   double: Cell [4]" in printed
+    assert "it took longer than" in printed
     repository.edit(3, "quick=3", "quick=4")
-    assert "written from another version of the notebook" in ask("--check")[1]
+    assert "belongs to another version of the notebook" in ask("--check")[1]
 
 
 def test_items_that_cannot_be_judged_are_refused(task, repository):
@@ -115,29 +126,62 @@ def test_items_that_cannot_be_judged_are_refused(task, repository):
     (task.folder / "mutations.toml").write_text(MUTATION.format("2 * x", "x", "assert double(3)"))
     findings = [finding for finding in check(task) if "practice" in finding]
     assert len(findings) == 2 and "item double needs two mutations" in findings[0]
+    repository.edit(6, "`python -m tools practice tiny`", "TINY")
+    assert any("its last section does not say how to practise" in text for text in check(task))
 
 
 PRACTISED = [task for task in all_tasks() if task.facts().get("practice")]
 
 
+def ending(sources, space):
+    """Return how cells end in a copy of this process: "passed", or which raised what."""
+    reader, writer = os.pipe()
+    if not (child := os.fork()):
+        said = "passed"
+        try:
+            for source in sources:
+                exec(compile(source, "<cell>", "exec"), space)
+        except BaseException as error:
+            said = f"{type(error).__name__} in cell {sources.index(source)}: {error}"
+        os.write(writer, said.encode()[:4000])
+        os._exit(0)
+    os.close(writer)
+    with open(reader, encoding="utf-8", errors="replace") as pipe:
+        said = pipe.read()
+    os.waitpid(child, 0)
+    return said
+
+
 @pytest.mark.mutations
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("task", PRACTISED, ids=lambda task: task.path)
-def test_a_blank_fails_first_in_its_check_and_exercises_have_solutions(task):
-    notebook = task.read_notebook()
-    for item in task.facts()["practice"]:
-        number, function = practice.place(notebook, item["name"])
-        cells = code_cells(notebook)
-        lines = cells[number].source.split("\n")[slice(*practice.body(function))]
-        mutations = mutate.read_mutations(task)[1]
-        mutation = next(m for m in mutations if m["old"] in "\n".join(lines))
-        blank = task.read_notebook()
-        cell = code_cells(blank)[number]
-        cell.source = practice.emptied(cell.source, function, item["name"])
-        ended = mutate.run_cells(blank, task, mutation["check"])
-        assert f"your turn: {item['name']}" in ended, (item["name"], ended)
-    for exercise in task.facts().get("exercises", []):
-        solved = task.read_notebook()
-        end = nbformat.v4.new_code_cell(f"{exercise['solution']}\n{exercise['check']}\nDONE = 1")
-        solved.cells.append(end)
-        assert mutate.run_cells(solved, task, "DONE = 1") == "passed", exercise["exercise"]
+def test_a_blank_fails_first_in_its_check_and_our_solutions_pass(task, monkeypatch):
+    """The notebook runs once; at each item a copy of the process goes on with a blank."""
+    cells, (version, items) = code_cells(task.read_notebook()), practice.build(task)
+    sources, number = {cell.id: cell.source for cell in cells}, 0
+    for name in ("DL_MODE=quick", f"DL_RECORD={os.devnull}", "TQDM_DISABLE=1", "MPLBACKEND=agg"):
+        monkeypatch.setenv(*name.split("="))
+    monkeypatch.chdir(task.folder)
+    monkeypatch.syspath_prepend("")
+    space, ours, wrong = {"__name__": "__main__"}, list(sources.values()), {}
+    for number, (key, source) in enumerate(sources.items()):
+        for name, item in items.items():
+            if key == item.cell:
+                last = max(list(sources).index(cell) for cell, _ in item.judges)
+                blank, judges = (
+                    practice.emptied(source, name)[0],
+                    [sources[cell] for cell, _ in item.judges],
+                )
+                said = ending([blank, *ours[number + 1 : last + 1]], space)
+                match = re.fullmatch(r"NotImplementedError in cell (\d+): your turn: (.+)", said)
+                if not match or match[2] != name or ours[number + int(match[1])] not in judges:
+                    wrong[name] = said
+        lines = source.splitlines(keepends=True)  # so that inspect.getsource works
+        linecache.cache[f"<cell {number}>"] = (len(source), None, lines, f"<cell {number}>")
+        exec(compile(source, f"<cell {number}>", "exec"), space)
+    for cell in code_cells(version):
+        for name, item in items.items():
+            if cell.id == item.judges[0][0] and cell.id not in sources:
+                said = ending([item.solution, cell.source], space)
+                wrong |= {name: said} if said != "passed" else {}
+    assert not wrong

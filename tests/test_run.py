@@ -62,19 +62,26 @@ def test_save_stores_checked_outputs_and_a_second_run_repeats_them(repository, c
     assert "image_generation/tiny" in capsys.readouterr().out
 
 
-def test_the_progress_bar_leaves_no_trace_while_it_is_on(repository, monkeypatch):
+def test_with_the_real_common_a_result_is_recorded_and_a_progress_bar_leaves_no_trace(
+    repository, monkeypatch
+):
     monkeypatch.setenv("TQDM_DISABLE", "")
     notebook = repository.notebook()
-    notebook.cells[3].source += "\nfrom common import progress"
+    notebook.cells[1].source = "from common.device import pick, setup"
+    notebook.cells[3].source = notebook.cells[3].source.partition("\n")[2]
+    notebook.cells[7].source = "from common.record import record\n" + notebook.cells[7].source
     notebook.cells[5].source = (
-        "bar = progress(range(3), 'training')\nfor value in bar:\n"
-        "    bar.write(f'row {value}')\nshow_images(torch.zeros(4, 1, 8, 8))"
+        "from common.plots import plot_curves, progress\n"
+        "value = 3.0\nbar = progress(range(3), 'training')\nfor row in bar:\n"
+        "    bar.write(f'row {row}')\nplot_curves({'value': [value]}, 'x', 'y')"
     )
     repository.write(notebook)
-    start(repository, "tiny")
-    text = read_copy(repository).cells[5].outputs[0].text
-    lines = [line.split("\r")[-1].strip() for line in text.splitlines()]
-    assert [line for line in lines if line] == ["row 0", "row 1", "row 2"], text
+    assert start(repository, "tiny") == 0
+    cells = read_copy(repository).cells
+    lines = [line.split("\r")[-1].strip() for line in cells[5].outputs[0].text.splitlines()]
+    assert [line for line in lines if line] == ["row 0", "row 1", "row 2"], lines
+    assert "image/png" in cells[5].outputs[1].data
+    assert "This quick run on noise: test error 3 %" in cells[7].outputs[0].text
 
 
 @pytest.mark.parametrize(
@@ -84,7 +91,7 @@ def test_the_progress_bar_leaves_no_trace_while_it_is_on(repository, monkeypatch
         ("import no_such_package", "pip install -r image_generation/tiny/requirements.txt"),
         ('raise RuntimeError("CUDA out of memory. Tried")', "Lower the batch size in the settings"),
         ("import os; os._exit(1)", "the kernel died, most likely for lack of memory"),
-        ("import time; time.sleep(60)", "it took longer than --cell-timeout allows"),
+        ("import time; time.sleep(60)", "it took longer than the limit of a cell"),
         ("raise ValueError('one\\ntwo')", "ValueError: one\ntwo"),
     ],
 )

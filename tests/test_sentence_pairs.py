@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from common.data import DataError
-from text_generation import sentence_pairs
+from text_generation.translation import sentence_pairs
 
 CPU = torch.device("cpu")
 

@@ -156,6 +156,11 @@ def test_the_notebook_is_offered_as_it_is(built, pages):
         assert any("colab" in link and link.endswith(colab) for link in pages[page].links)
         copy = (built / page).with_suffix(".ipynb")
         assert copy.read_bytes() == task.notebook.read_bytes()
+        practised = "practice" in task.facts()
+        offered = {f"{task.name}.practice.ipynb"} & set(pages[page].links)
+        offered |= {link for link in pages[page].links if "/blob/practice/" in link}
+        assert len(offered) == 2 * practised
+        assert all(link.endswith(f"{task.name}.ipynb") for link in offered if "colab" in link)
 
 
 # In the browser

@@ -76,7 +76,7 @@ def test_states(repository):
     assert current() == "none"
     repository.store(mode="full")
     assert current() == "full"
-    with open(repository.root / "common" / "device.py", "a") as file:
+    with open(repository.root / "common" / "light.py", "a") as file:
         file.write("X = 1\n")
     assert current() == "full, older modules"
     repository.edit(3, "quick=3", "quick=4")

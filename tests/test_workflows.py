@@ -1,7 +1,9 @@
 """The workflows: least permissions, pinned actions, the plan of shards; the issue forms."""
 
 import importlib.util
+import os
 import re
+import subprocess
 
 import pytest
 import yaml
@@ -68,6 +70,28 @@ VAE, GAN, GPT = "image_generation/vae", "image_generation/gan", "text_generation
 )
 def test_a_pull_request_runs_what_it_changes(plan, changed, chosen):
     assert plan.chosen([GAN, VAE, GPT], changed.split()) == chosen
+
+
+def test_publishing_writes_the_practice_versions_to_a_branch_of_their_own(tmp_path):
+    """The steps of the workflow, in a clone, with a folder in the place of GitHub."""
+    for command in (["clone", "-q", str(ROOT), "clone"], ["init", "-q", "--bare", "published"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "publish.yml").read_text())
+    *_, write, push = workflow["jobs"]["practice"]["steps"]
+    address = '"https://x-access-token:$TOKEN@github.com/$GITHUB_REPOSITORY"'
+    assert address in push["run"] and list(push["env"]) and "TOKEN" not in str(write)
+    local = push["run"].replace(address, "../published")
+    script = f"set -e\n{write['run'].replace('pip install nbformat && ', '')}\n{local}"
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | push["env"]
+    for _ in range(2):  # it replaces the branch of the last time
+        subprocess.run(["bash", "-c", script], cwd=tmp_path / "clone", env=environment, check=True)
+        subprocess.run(["rm", "-r", "practice"], cwd=tmp_path / "clone", check=True)
+    listed = ["git", "-C", "published", "ls-tree", "--name-only", "practice"]
+    files = subprocess.run(listed, cwd=tmp_path, capture_output=True, text=True).stdout.split()
+    names = [
+        task.notebook.name for task in all_tasks(tmp_path / "clone") if "practice" in task.facts()
+    ]
+    assert files == sorted(names)
 
 
 def test_ci_fails_where_the_sandbox_is_missing():

@@ -8,7 +8,6 @@ wrong. Cells are counted from 1, Markdown included.
 """
 
 import ast
-import contextlib
 import functools
 import re
 import subprocess
@@ -81,8 +80,7 @@ def check(task: Task) -> list[str]:
     findings = [finding for part in parts for finding in part]
     if not any("is not plain Python" in finding for finding in findings):
         findings += [*_code(notebook), *_outputs(notebook), *_stamp(notebook, task)]
-        with contextlib.suppress(TaskError):  # of mutations.toml, told below
-            findings += [f": {problem}" for problem in practice.problems(task)]
+        findings += _practice(task)
     findings = [f"{task.path}/{task.name}.ipynb{finding}" for finding in findings]
     findings += [f"{task.path}/requirements.txt: {text}" for text in _requirements(task, notebook)]
     return findings + [
@@ -323,6 +321,29 @@ def _code(notebook) -> Iterator[str]:
         if isinstance(node, ast.For) and bars & {n.id for n in _names(node.iter)}:
             if any("print" in _calls(statement) for statement in node.body):
                 yield ": print inside a progress loop garbles the bar; use bar.write(...)."
+
+
+def _practice(task: Task) -> Iterator[str]:
+    """Each item of the practice version is judged nearby, by checks that see two mistakes in it."""
+    try:
+        listed = task.facts().get("practice", [])
+        items = practice.build(task)[1] if listed else {}
+        judges = {entry["name"]: len(items[entry["name"]].judges) for entry in listed}
+    except TaskError as error:
+        if "mutations.toml" not in str(error):  # that is told below
+            yield f": {error}"
+        return
+    except (AttributeError, KeyError, TypeError):
+        yield ": task.practice must be a list of items with a name and a hint."
+        return
+    texts = [cell.source for cell in task.read_notebook().cells if cell.cell_type == "markdown"]
+    begin = f"python -m tools practice {task.name}"
+    if listed and begin not in texts[-1] and task.name not in FIRST_EDITIONS:
+        yield f": its last section does not say how to practise: {begin}."
+    for name, count in judges.items():
+        if count < 2:
+            wanted = "needs two mutations in its body, caught within two code cells"
+            yield f": the practice item {name} {wanted}; has {count}."
 
 
 def _outputs(notebook) -> Iterator[str]:

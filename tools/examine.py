@@ -54,7 +54,8 @@ def _still(value):
         return {key: _still(item) for key, item in value.items()}
     return [_still(item) for item in value] if isinstance(value, (list, tuple)) else value * 0
 
-
+"""
+STOP = """\
 def _stop(optimizer, *arguments):
     for group in optimizer.param_groups:
         group["lr"] = 0.0
@@ -252,13 +253,14 @@ def gain(record: dict, value: float) -> float:
 def frozen(notebook: nbformat.NotebookNode, settings: bool) -> nbformat.NotebookNode:
     """Return a copy in which optimizers of torch do not move and, if asked, all rates are zero."""
     changed = copy.deepcopy(notebook)
-    for cell in code_cells(changed) if settings else []:
+    code = code_cells(changed)
+    stop = STOP if any(".step(" in cell.source for cell in code) else ""
+    for cell in code if settings else []:
         source = cell.source.split("\n")
         for name, end in sorted(rates(cell.source), key=lambda rate: -rate[1]):
             source.insert(end, f"{name} = _still({name})")
         cell.source = "\n".join(source)
-    first = code_cells(changed)[0]
-    first.source = f"{STILL}\n{first.source}"
+    code[0].source = f"{STILL}\n{stop}\n{code[0].source}"
     return changed
 
 

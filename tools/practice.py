@@ -4,271 +4,217 @@
     python -m tools practice vae --check             how far is my copy?
     python -m tools practice vae --solution NAME     show our function
     python -m tools practice vae --reset NAME        empty one item again (all: a fresh copy)
+    python -m tools practice --all                   write the copies of all notebooks
 
 The items, a list in the notebook's metadata (`task.practice`), are functions and methods that carry
-an idea, from easy to hard; the check that judges each stands in the notebook, within the next two
-code cells. Exercises that ask for code follow at the end. What you wrote is never overwritten
-without a backup beside it.
+an idea, from easy to hard. The mutations in the body of each name the checks that judge it, within
+the next two code cells. Exercises that ask for code follow at the end. What you wrote is never
+overwritten without a backup beside it. (nbgrader would want markers inside the cells that everybody
+reads, a course database and a server.)
 """
 
 import ast
 import contextlib
-import io
 import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell
+
+from tools import tasks
 from tools.command import Parser, explained
-from tools.mutate import read_mutations
+from tools.mutate import read_mutations, statement
 from tools.stamp import code_digest, replace_block
-from tools.tasks import ROOT, Task, TaskError, code_cells, find_tasks, nearest, write_notebook
+from tools.tasks import ROOT, Task, TaskError, code_cells
 
-if TYPE_CHECKING:
-    from nbformat import NotebookNode
-
+HEAD = Path(__file__).with_name("practice_head.py")  # the first code cell of a practice version
 BLANK = 'raise NotImplementedError("your turn: {}")'
+HINT = "**Your turn: `{}`**\n\n<details><summary>A hint</summary>\n\n{}\n\n</details>"
 SECONDS = 60  # a cell of the reader's copy may take
-HEAD = """# Cells that wait for an item of yours say so in a sentence.
-import os
-import sys
-from pathlib import Path
-
-if Path("{root}").is_dir():  # the notebook's own folder, with what lies beside it
-    os.chdir("{root}")
-    sys.path.insert(0, "")
-waiting = []
 
 
-def explain(shell, kind, error, trace, tb_offset=None):
-    if kind is NotImplementedError and "your turn" in str(error):
-        waiting[:] = [str(error).partition(": ")[2]]
-    if kind is NotImplementedError or waiting:
-        item = waiting[0] if waiting else error
-        print(f"This cell waits for {{item}}. Write it, run its cell, go on.")
-    else:
-        shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+@dataclass
+class Item:
+    """What the reader writes, and what judges it."""
+
+    cell: str  # its id
+    judges: list[tuple[str, str]]  # a cell's id, and a line of it that fails if the item is wrong
+    solution: str
 
 
-get_ipython().set_custom_exc((NotImplementedError, NameError), explain)"""
+def find(source: str, name: str) -> ast.FunctionDef | None:
+    """Return a function, or a method "Class.method", of a cell's code; None if it has none such."""
+    try:
+        nodes, found = ast.parse(source).body, None
+    except SyntaxError:
+        return None
+    for part in name.split("."):
+        found = next((node for node in nodes if getattr(node, "name", "") == part), None)
+        nodes = getattr(found, "body", [])
+    return found if isinstance(found, ast.FunctionDef) else None
 
 
-def functions(cell: "NotebookNode") -> dict[str, ast.FunctionDef]:
-    """Return the functions of a code cell by name, methods as "Class.method"."""
-    found = {}
-    for node in ast.parse(cell.source).body:
-        if isinstance(node, ast.FunctionDef):
-            found[node.name] = node
-        elif isinstance(node, ast.ClassDef):
-            methods = (child for child in node.body if isinstance(child, ast.FunctionDef))
-            found |= {f"{node.name}.{method.name}": method for method in methods}
-    return found
+def emptied(source: str, name: str) -> tuple[str, str, str]:
+    """Return a cell's code with a blank as a function's body, and that function and body."""
+    if not (function := find(source, name)):
+        return BLANK.format(name), "", ""
+    lines, first = source.split("\n"), function.body[0]
+    whole = "\n".join(lines[function.lineno - 1 : function.end_lineno])
+    begin = first.end_lineno if ast.get_docstring(function) else first.lineno - 1
+    body = slice(begin, function.end_lineno)
+    gone, lines[body] = lines[body], [" " * (function.col_offset + 4) + BLANK.format(name)]
+    return "\n".join(lines), whole, "\n".join(gone)
 
 
-def place(notebook: "NotebookNode", name: str) -> tuple[int, ast.FunctionDef]:
-    """Return the number among the code cells of the one that defines an item, and its function."""
-    for number, cell in enumerate(code_cells(notebook)):
-        if name in (known := functions(cell)):
-            return number, known[name]
-    raise TaskError(f"task.practice names {name}, which no cell defines.")
+def build(task: Task) -> tuple[nbformat.NotebookNode, dict[str, Item]]:
+    """Return the practice version of a task's notebook, and its items by name.
 
-
-def body(function: ast.FunctionDef) -> tuple[int, int]:
-    """Return the first and the last line of a function's body, without its docstring, from 0."""
-    first = function.body[1 if ast.get_docstring(function) else 0 :]
-    if not first:
-        raise TaskError(f"{function.name} has no body beside its docstring.")
-    return first[0].lineno - 1, function.body[-1].end_lineno or 0
-
-
-def emptied(source: str, function: ast.FunctionDef, name: str) -> str:
-    """Return a cell's code with a blank in the place of the function's body."""
-    lines, (first, last) = source.split("\n"), body(function)
-    indent = " " * (function.col_offset + 4)
-    lines[first:last] = [indent + BLANK.format(name)]
-    return "\n".join(lines)
-
-
-def judges(task: Task, notebook: "NotebookNode", name: str) -> list[int]:
-    """Return the numbers of the code cells whose checks judge an item: one for each mutation.
-
-    They are those that catch the mutations inside the item's body.
+    Raises TaskError if it has none, or if an item is not defined in the notebook.
     """
-    cells = [cell.source for cell in code_cells(notebook)]
-    number, function = place(notebook, name)
-    first, last = body(function)
-    text = "\n".join(cells[number].split("\n")[first:last])
-    return [
-        next(index for index, cell in enumerate(cells) if mutation["check"] in cell)
-        for mutation in read_mutations(task)[1]
-        if mutation["old"] in text
-    ]
-
-
-def problems(task: Task) -> Iterator[str]:
-    """Yield what is wrong with a task's list of items, for the checker."""
-    notebook, items = task.read_notebook(), task.facts().get("practice", [])
-    if not isinstance(items, list) or not all(
-        isinstance(item, dict) and {"name", "hint"} == item.keys() for item in items
-    ):
-        yield "task.practice must be a list of items with a name and a hint."
-        return
-    for item in items:
-        number, _ = place(notebook, item["name"])
-        found = [judge - number for judge in judges(task, notebook, item["name"])]
-        near = [distance for distance in found if 0 <= distance <= 2]
-        if len(near) < 2:
-            few = f"needs two mutations in its body, caught within two code cells; has {len(near)}"
-            yield f"the practice item {item['name']} {few}."
-
-
-def build(task: Task) -> "NotebookNode":
-    """Return the practice version of a task's notebook; raises TaskError if it has none."""
-    from nbformat.v4 import new_code_cell, new_markdown_cell
-
-    items = task.facts().get("practice") or []
-    if not items:
+    notebook, facts, mutations = task.read_notebook(), task.facts(), read_mutations(task)[1]
+    if not facts.get("practice"):
         raise TaskError(f"{task.path} has no practice version yet.")
-    notebook = task.read_notebook()
-    digest = code_digest(notebook)
-    cells = code_cells(notebook)
-    for index, item in enumerate(items):
-        number, function = place(notebook, item["name"])
-        cell = cells[number]
-        cell.source = emptied(cell.source, function, item["name"])
-        text = f"**Your turn: `{item['name']}`**\n\n<details><summary>A hint</summary>\n\n"
-        hint = new_markdown_cell(f"{text}{item['hint']}\n\n</details>", id=f"hint-{index}")
-        notebook.cells.insert(notebook.cells.index(cell), hint)
+    version, cells = {"task": task.path, "digest": code_digest(notebook)}, code_cells(notebook)
+    items, ours = {}, [cell.source for cell in cells]
+    for entry in facts["practice"]:
+        name = entry["name"]
+        number = next((n for n, code in enumerate(ours) if find(code, name)), None)
+        if number is None:
+            raise TaskError(f"{task.path}: no cell defines the practice item {name}.")
+        _, solution, body = emptied(ours[number], name)
+        checks = [mutation["check"] for mutation in mutations if mutation["old"] in body]
+        near = [(n, ours[n]) for n in range(number, min(number + 3, len(cells)))]
+        judges = [(cells[n].id, check) for check in checks for n, code in near if check in code]
+        items[name] = Item(cells[number].id, judges, solution)
+        cells[number].source = emptied(cells[number].source, name)[0]
+        turn = new_markdown_cell(HINT.format(name, entry["hint"]), id=f"hint-{len(items)}")
+        notebook.cells.insert(notebook.cells.index(cells[number]), turn)
+    for entry in facts.get("exercises", []):
+        name, key = f"exercise {entry['exercise']}", f"exercise-{entry['exercise']}"
+        last = entry["check"].splitlines()[-1]
+        items[name] = Item(key, [(f"{key}-check", last)], entry["solution"])
+        notebook.cells += [
+            new_markdown_cell(f"**Your turn: {name}** (see above)", id=f"{key}-text"),
+            new_code_cell(BLANK.format(name), id=key),
+            new_code_cell(entry["check"], id=f"{key}-check"),
+        ]
     for cell in cells:
         cell.outputs, cell.execution_count = [], None
-    for exercise in task.facts().get("exercises", []):
-        name, key = f"exercise {exercise['exercise']}", f"exercise-{exercise['exercise']}"
-        text, blank = f"**Your turn: {name}** (see above)", BLANK.format(name)
-        notebook.cells.append(new_markdown_cell(text, id=f"{key}-text"))
-        notebook.cells.append(new_code_cell(blank, id=key))
-        notebook.cells.append(new_code_cell(exercise["check"], id=f"{key}-check"))
     replace_block(notebook, "Practice version: the outputs are yours to make.")
-    notebook.cells.insert(1, new_code_cell(HEAD.format(root=f"../{task.path}"), id="practice"))
-    notebook.metadata = {"practice": {"task": task.path, "digest": digest}}
-    return notebook
+    head = HEAD.read_text(encoding="utf-8").strip().replace("FOLDER", task.path)
+    notebook.cells.insert(1, new_code_cell(head, id="practice"))
+    notebook.metadata = {"practice": version}
+    return notebook, items
 
 
-def read_copy(path: Path) -> "NotebookNode":
-    """Return the reader's copy; raises TaskError with the line if a cell is not plain Python."""
-    import nbformat
-
+def read_copy(path: Path, task: Task) -> nbformat.NotebookNode:
+    """Return the reader's copy; raises TaskError if it does not fit the notebook of today."""
     if not path.exists():
-        write_it = f"python -m tools practice {path.stem}"
-        raise TaskError(f"There is no {path.name}: write it with {write_it}")
+        raise TaskError(f"There is no {path.name}: python -m tools practice {task.name} writes it.")
+    again, (fresh, items) = "--reset all begins anew (a backup is kept)", build(task)
     try:
-        notebook = nbformat.read(path, as_version=4)
+        copy = nbformat.read(path, as_version=4)
     except Exception as error:  # nbformat raises many kinds
-        raise TaskError(f"{path.name} is not a notebook; --reset all writes a new one.") from error
-    for number, cell in enumerate(code_cells(notebook), 1):
-        try:
-            ast.parse(cell.source)
-        except SyntaxError as error:
-            line = (error.text or "").strip()
-            where = f"In {path.name}, code cell {number}, line {error.lineno}"
-            raise TaskError(f"{where}: {error.msg}: {line}") from error
-    return notebook
+        raise TaskError(f"{path.name} is not a notebook; {again}.") from error
+    if copy.metadata.get("practice") != fresh.metadata["practice"]:
+        raise TaskError(f"{path.name} belongs to another version of the notebook; {again}.")
+    sources = {cell.id: cell.source for cell in copy.cells}
+    for item in items.values():
+        for cell, text in ((item.cell, ""), *item.judges):
+            if text not in sources.get(cell, ()):
+                raise TaskError(f"{path.name} lacks a cell with an item or a check; {again}.")
+    return copy
+
+
+def begin(source: str, line: int) -> int:
+    """Return where the statement around a line begins; 0 if the code is not Python."""
+    with contextlib.suppress(SyntaxError):
+        return statement(source, line)
+    return 0
 
 
 def check(task: Task, path: Path) -> int:
     """Run the reader's copy to the first unsolved item; print a list; return the exit status."""
     from tools.run import RunError, execute
 
-    copy, original = read_copy(path), task.read_notebook()
-    if copy.metadata.get("practice", {}).get("digest") != code_digest(original):
-        advice = "Keep it as it is, or begin anew with --reset all (a backup is kept)."
-        raise TaskError(f"{path.name} was written from another version of the notebook. {advice}")
-    ids = [cell.id for cell in code_cells(original)]
-    needed = {
-        item["name"]: [ids[number] for number in judges(task, original, item["name"])]
-        for item in task.facts()["practice"]
-    }
-    for exercise in task.facts().get("exercises", []):
-        needed[f"exercise {exercise['exercise']}"] = [f"exercise-{exercise['exercise']}-check"]
-    copy.cells = [cell for cell in copy.cells if cell.id != "practice"]
-    order = {cell.id: number for number, cell in enumerate(copy.cells)}
-    if missing := sorted(set().union(*needed.values()) - order.keys()):
-        raise TaskError(f"The cell {missing[0]} with a check is gone; --reset all brings it back.")
-    ends = {name: max(order[cell] for cell in cells) for name, cells in needed.items()}
-    copy.cells = copy.cells[: max(ends.values()) + 1]
-    stopped, reason = len(copy.cells), ""
+    copy, items = read_copy(path, task), build(task)[1]
+    cells = {cell.id: (number, cell.source) for number, cell in enumerate(copy.cells)}
+    ends = dict.fromkeys(items, (0, 0))  # the place of an item's last check: cell and line
+    for name, item in items.items():
+        for cell, text in item.judges:
+            number, code = cells[cell]
+            line = begin(code, 1 + code[: code.index(text)].count("\n"))
+            ends[name] = max(ends[name], (number, line))
+    copy.cells = copy.cells[: max(ends.values())[0] + 1]
+    stopped, reason = (len(copy.cells), 0), ""
+    for head in (cell for cell in copy.cells if cell.id == "practice"):
+        head.source = "pass"  # errors, not sentences
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # what the cells print
+        with contextlib.redirect_stdout(None):  # what the cells print
             execute(copy, task, "quick", SECONDS)
     except RunError as error:
-        stopped, reason = error.cell, str(error).partition("failed: ")[2] or str(error)
-    solved = [name for name, end in ends.items() if end < stopped]
-    blank = re.search(r"your turn: (.+?)\.?$", reason, re.MULTILINE)
-    wrong = "" if blank else next((name for name in ends if name not in solved), "")
-    for name in ends:
-        said = "solved" if name in solved else "wrong" if name == wrong else "to do"
-        print(f"{said:8}{name}" + (f": {reason}" if name == wrong else ""))
-    print(f"{len(solved)} of {len(ends)}")
-    return int(len(solved) < len(ends))
+        cell, reason = copy.cells[error.cell], str(error)
+        trace = "\n".join(line for out in cell.outputs for line in out.get("traceback", []))
+        found = re.search(r"line:? (\d+)", re.sub(r"\x1b\[[\d;]*m", "", trace))
+        stopped = error.cell, begin(cell.source, int(found[1])) if found else 0
+    unsolved = sorted((name for name in ends if ends[name] >= stopped), key=ends.__getitem__)
+    wrong = unsolved[:1] if "your turn: " not in reason else []
+    for name in items:
+        said = "wrong" if name in wrong else "to do" if name in unsolved else "solved"
+        print(f"{said:8}{name}" + (f": {reason}" if name in wrong else ""))
+    print(f"{len(items) - len(unsolved)} of {len(items)}")
+    return int(bool(unsolved))
 
 
-def solution(task: Task, name: str) -> str:
-    """Return our code for an item."""
-    for exercise in task.facts().get("exercises", []):
-        if name == f"exercise {exercise['exercise']}":
-            return exercise["solution"]
-    number, function = place(task.read_notebook(), name)
-    source = code_cells(task.read_notebook())[number].source.split("\n")
-    first = min([function.lineno, *(decorator.lineno for decorator in function.decorator_list)])
-    return "\n".join(source[first - 1 : function.end_lineno])
-
-
-def reset(task: Task, path: Path, name: str) -> None:
-    """Empty one item of the reader's copy again, or write all of it anew; a backup is kept."""
-    fresh = build(task)
+def write(task: Task, path: Path, name: str = "all") -> None:
+    """Write a fresh copy, or empty one item of the reader's; keep a backup of what was there."""
+    copy, items = build(task)
+    if name != "all":
+        blank = next(cell.source for cell in copy.cells if cell.id == items[name].cell)
+        copy = read_copy(path, task)
+        for cell in (cell for cell in copy.cells if cell.id == items[name].cell):
+            code, function, _ = emptied(cell.source, name)
+            cell.source = code if function else blank
     if path.exists():
         kept = path.with_name(f"{path.stem}.backup-{time.strftime('%Y%m%d-%H%M%S')}.ipynb")
         shutil.copy(path, kept)
         print(f"What you wrote is kept in {kept.name}.")
-    if name != "all":
-        copy = read_copy(path)
-        wanted = f"your turn: {name}"
-        blanks = {cell.id: cell.source for cell in code_cells(fresh) if wanted in cell.source}
-        for cell in (cell for cell in copy.cells if cell.id in blanks):
-            function = functions(cell).get(name)
-            empty = function and emptied(cell.source, function, name)
-            cell.source = empty or blanks[cell.id]
-        fresh = copy
-    write_notebook(path, fresh)
+    path.parent.mkdir(exist_ok=True)
+    tasks.write_notebook(path, copy)
+    print(f"jupyter lab practice/{path.name}: {', '.join(items)}")
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """Run the command line and return its exit status."""
     parser = Parser("practice", __doc__)
-    parser.add_argument("task", metavar="TASK", help="vae")
+    parser.add_argument("task", nargs="?", metavar="TASK", help="vae")
+    parser.add_argument("--all", action="store_true", help="write the copies of all notebooks")
     parser.add_argument("--check", action="store_true", help="run your copy and list the items")
     parser.add_argument("--solution", metavar="NAME", help="show our function")
     parser.add_argument("--reset", metavar="NAME", help="empty an item again; all: a fresh copy")
     options = parser.parse_args(arguments)
-    task = find_tasks([options.task], root)[0]
-    path = root / "practice" / f"{task.name}.ipynb"
-    notebook = build(task)
-    source = "\n".join(cell.source for cell in code_cells(notebook))
-    names = re.findall(r"your turn: (.+?)\"", source)
+    if options.all:
+        return max(
+            main([task.path], root) for task in tasks.all_tasks(root) if "practice" in task.facts()
+        )
+    if not options.task:
+        parser.error("name a task, or use --all")
+    task = tasks.find_tasks([options.task], root)[0]
+    path, items = root / "practice" / task.notebook.name, build(task)[1]
     name = options.solution or options.reset
-    if name and name not in [*names, "all"]:
-        hint = nearest(name, names) or f"there are {', '.join(names)}"
+    if name and name not in items and options.reset != "all":
+        hint = tasks.nearest(name, items) or f"there are {', '.join(items)}."
         raise TaskError(f"There is no item {name}; {hint}")
     if options.solution:
-        print(solution(task, options.solution))
+        print(items[name].solution)
     elif options.check:
         return check(task, path)
-    elif options.reset or not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        reset(task, path, options.reset or "all")
-        print(f"jupyter lab practice/{path.name}: {', '.join(names)}")
+    elif name or not path.exists():
+        write(task, path, name or "all")
     else:
         print(f"practice/{path.name} is there already, with what you wrote: --check, or --reset.")
     return 0

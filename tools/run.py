@@ -101,7 +101,7 @@ def headings(notebook: nbformat.NotebookNode) -> list[str]:
 def failure(error: Exception, task: Task) -> str:
     """Return in a sentence or two why a cell failed and, where it is known, what to do."""
     if isinstance(error, CellTimeoutError):
-        return "it took longer than --cell-timeout allows."
+        return "it took longer than the limit of a cell."
     memory = "Lower the batch size in the settings cell, or close programs that use the memory."
     if not isinstance(error, CellExecutionError):
         return f"the kernel died, most likely for lack of memory. {memory}"
@@ -288,6 +288,18 @@ def list_tasks(root: Path) -> None:
         print(f"{task.path:42} {stored:20} {result}")
 
 
+def current_mode() -> str:
+    """Return the mode; torch, which takes seconds to import, is asked only if it is not set."""
+    if (value := os.environ.get("DL_MODE", "")) in ("quick", "full"):
+        return value
+    from common.device import mode
+
+    try:
+        return mode()
+    except ValueError as error:
+        raise TaskError(str(error)) from error
+
+
 def setting(text: str) -> tuple[str, object]:
     """Parse NAME=VALUE, VALUE being a Python literal or else a string."""
     name, equals, value = text.partition("=")
@@ -329,12 +341,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     chosen = find_tasks(options.tasks, root)
     for task in chosen:  # refuse a wrong --set before torch is imported
         with_settings(task.read_notebook(), settings)
-    from common.device import mode  # here, since importing torch takes seconds
-
-    try:
-        current = mode()
-    except ValueError as error:
-        raise TaskError(str(error)) from error
+    current = current_mode()
     for task in chosen:
         try:
             if options.seeds:

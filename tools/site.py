@@ -67,9 +67,8 @@ def build(folder: Path, root: Path = ROOT) -> Path:
         for task in all_tasks(root):
             shutil.copy(task.notebook, new / task.path)
             if task.facts().get("practice"):
-                write_notebook(
-                    new / task.path / f"{task.name}.practice.ipynb", practice.build(task)
-                )
+                version, _ = practice.build(task)
+                write_notebook(new / task.path / f"{task.name}.practice.ipynb", version)
             if image := cover(task):
                 (new / "_static" / f"{task.name}.png").write_bytes(image)
         add_policy(new)
