@@ -128,6 +128,11 @@ DEFECTS = {
     "path": (stream("saved to /tmp/run7/x.pt"), "cell 4: its output shows /tmp/run7"),
     "much text": (stream("line\n" * 9000), "it prints 45,0"),
     "edited output": (stream("accuracy 99 %"), "not those that the stamped run wrote"),
+    "print in a bar": (code("for x in progress([1]):\n    print(x)"), "garbles the bar"),
+    "print in a named bar": (
+        code("bar = progress([1])\nfor x in bar:\n    if x:\n        print(x)"),
+        "garbles the bar",
+    ),
     "counts": (edit_cell(3, execution_count=7), "the cells were not run in order"),
     "no stamp": (lambda nb: nb.metadata.pop("stamp"), "it has no stamped outputs"),
     "stale": (replace(3, "quick=3", "quick=4"), "the stored outputs are stale, the code has"),
@@ -195,6 +200,7 @@ REQUIREMENTS = {
     'torch>=2; python_version < "3.11" --config-settings=x': "is not of the form",
     "scikit-learm>=1.0": "nothing imports scikit-learm",
     "# coding: utf-7": "remove encodings",
+    "numpy>=99.0": "asks for more than",
     "numpy>=1 # \\": "remove encodings",
     "# größer": "remove encodings",
 }

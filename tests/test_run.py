@@ -121,6 +121,10 @@ def test_what_cannot_be_stored_is_said(repository, capsys):
     repository.write(notebook)
     assert start(repository, "tiny") == 1
     assert "lacks the lines <!-- result -->" in capsys.readouterr().err
+    shutil.rmtree(repository.root / "runs")
+    (repository.root / "runs").write_text("a file where the folder should be")
+    assert start(repository, "tiny") == 1
+    assert "Nothing was run: runs/ cannot be written" in capsys.readouterr().err
 
 
 def test_an_hour_is_not_lost_by_an_edit(repository, capsys, monkeypatch):

@@ -14,9 +14,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
 import nbformat
+from packaging.version import InvalidVersion, Version
 
 from tools import practice
 from tools.command import Parser, explained
@@ -292,6 +294,14 @@ def _code(notebook) -> Iterator[str]:
             yield f": {ast.unparse(node.func)}(...) runs code that nobody can read; write it out."
         if isinstance(node, ast.Constant) and node.value == "DL_MODE":
             yield ": it reads DL_MODE; use pick(...) for what differs between the modes."
+    bars = {"progress"}
+    for node in nodes:
+        if isinstance(node, ast.Assign) and "progress" in _calls(node):
+            bars |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    for node in nodes:
+        if isinstance(node, ast.For) and bars & {n.id for n in _names(node.iter)}:
+            if any("print" in _calls(statement) for statement in node.body):
+                yield ": print inside a progress loop garbles the bar; use bar.write(...)."
 
 
 def _practice(task: Task) -> Iterator[str]:
@@ -393,6 +403,10 @@ def _requirements(task: Task, notebook) -> Iterator[str]:
             yield f"{line!r} is not of the form name>=version; use lower bounds only."
         elif _normal(match[1]) not in imported:
             yield f"nothing imports {match[1]}; remove it, or correct its name."
+        else:
+            with contextlib.suppress(metadata.PackageNotFoundError, InvalidVersion):
+                if Version(match[3]) > Version(installed := metadata.version(match[1])):
+                    yield f"{line!r} asks for more than {installed}, which is installed here."
 
 
 def _requirement_lines(path: Path) -> list[str]:

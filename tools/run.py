@@ -166,6 +166,17 @@ def write_copy(notebook: nbformat.NotebookNode, task: Task, name: str, note: str
     return f"runs/{name}.ipynb"
 
 
+def require_writable(*folders: Path) -> None:
+    """Raise RunError if a folder cannot be written: asked before a run, which may take hours."""
+    for folder in folders:
+        try:
+            folder.mkdir(exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            message = f"Nothing was run: {folder.name}/ cannot be written ({error})."
+            raise RunError(message) from error
+
+
 def save(executed: nbformat.NotebookNode, task: Task, recorded: Run) -> str:
     """Store outputs, stamp and results.json of a run; return a sentence about what was stored.
 
@@ -205,7 +216,7 @@ def run(
     task: Task, mode: str, store: bool = False, settings: dict | None = None, timeout=None
 ) -> tuple[Run | None, str]:
     """Run one task; return what it recorded and a closing sentence. Raises RunError if it fails."""
-    (task.root / "runs").mkdir(exist_ok=True)
+    require_writable(task.root / "runs", *([task.folder] if store else []))
     notebook = with_settings(task.read_notebook(), settings or {})
     if stamp.find_block(notebook) is None:
         raise RunError("The first cell lacks the lines <!-- result --> and <!-- /result -->.")
