@@ -99,6 +99,7 @@ def fetch(urls: Sequence[str], target: Path, known_hash: str) -> Path:
     downloads to a temporary file and renames it. Raises DataError if no mirror works or the folder
     cannot be written.
     """
+    assert not target.is_dir(), f"{target} is a folder where a file belongs. Remove it."
     if target.exists():
         return target
     with warnings.catch_warnings():  # tqdm warns where there are no widgets
@@ -147,6 +148,11 @@ def mnist(device: torch.device, quick_size: int = 28) -> Images:
             blob = gzip.decompress(blob) if path.suffix == ".gz" else blob
             head = 16 if "images" in name else 8
             arrays.append(np.frombuffer(blob, np.uint8, offset=head).reshape(shape))
+    assert (
+        len(arrays[0]) < 60000  # a part of it, in the tests
+        or hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+        == "06b0d1f124c4e5fa796686ade41a9b778edacc8622f2195a352ef479ad44fc16"
+    ), f"{path.parent} holds other data than MNIST. Delete it and run again."
     return _images("MNIST", arrays, classes, device)
 
 

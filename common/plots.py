@@ -136,11 +136,32 @@ def plot_curves(
     show(figure, alt or title or f"{ylabel} against {xlabel}")
 
 
+class Bar(tqdm):
+    """A progress bar that takes itself away with backspaces, in a terminal as in JupyterLab.
+
+    tqdm writes blanks over it, and JupyterLab keeps these as a line of the output.
+    """
+
+    @staticmethod
+    def status_printer(file):
+        """Return the function that shows the bar's text in place of the one before."""
+        length = 0
+
+        def show_text(text: str) -> None:
+            nonlocal length
+            rest = length - len(text)
+            file.write("\b" * length + text + " " * rest + "\b" * rest)
+            file.flush()
+            length = len(text)
+
+        return show_text
+
+
 def progress(iterable, label: str = "", total: int | None = None) -> tqdm:
     """Wrap an iterable in a progress bar that vanishes at its end; use its `write` inside the loop.
 
-    Plain tqdm works in a terminal and in JupyterLab; TQDM_DISABLE=1, set by `tools run`, switches
+    Plain text works in a terminal and in JupyterLab; TQDM_DISABLE=1, set by `tools run`, switches
     it off.
     """
     settings: dict[str, Any] = {"leave": False, "file": sys.stdout, "mininterval": 0.2, "ncols": 80}
-    return tqdm(iterable, desc=label, total=total, **settings)
+    return Bar(iterable, desc=label, total=total, **settings)

@@ -85,7 +85,8 @@ def record(
         "versions": {"torch": torch.__version__.split("+")[0], "python": platform.python_version()},
     }
     about = f"This {mode()} run on {data}: {metric} {value:.4g} {unit}"
-    print(f"{about} ({baseline_name}: {baseline_value:.4g})")
+    beaten = f"({baseline_name}: {baseline_value:.4g})"
+    print(about, beaten, sep=" " if len(f"{about} {beaten}") <= 100 else "\n")
     peak = f", peak memory {memory:.1f} GiB" if memory else ""
     print(
         f"training {train_seconds:.0f} s, whole notebook {seconds:.0f} s, "

@@ -4,7 +4,9 @@ import argparse
 import errno
 import re
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 from tools.tasks import TaskError, nearest
 
@@ -25,6 +27,17 @@ class Parser(argparse.ArgumentParser):
             hint = nearest(match[1], self._option_string_actions)
             message = f"there is no option {match[1]}; {hint or 'see --help'}"
         super().error(message)
+
+
+def require_writable(*folders: Path) -> None:
+    """Raise TaskError if a folder cannot be written: asked before a run, which may take hours."""
+    for folder in folders:
+        try:
+            folder.mkdir(exist_ok=True)
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            message = f"Nothing was run: {folder.name}/ cannot be written ({error})."
+            raise TaskError(message) from error
 
 
 def explained(command: Callable[[], int]) -> int:

@@ -36,7 +36,7 @@ from tools.mutate import FEWEST
 from tools.new import new_task
 from tools.results import RUN, Results, check_keys, duration, result_text
 from tools.run import save
-from tools.sandbox import cpu_seconds, find_sandbox, limited, read_output, sandboxed
+from tools.sandbox import find_sandbox, limited, read_output, sandboxed
 from tools.stamp import code_digest
 from tools.tasks import ROOT, TASK_FILE, Task, TaskError, code_cells, nearest, write_notebook
 
@@ -48,6 +48,18 @@ MOST_BYTES = 2_000_000  # of a notebook as it comes out of a run
 FILES = ("{}.ipynb", "requirements.txt", "results.json", "mutations.toml")
 NEEDED = re.compile(r"(common|tools)/.*|[^/]+|(?!docs|tests|benchmarks)\w+/[^/]+")
 SETS = re.compile(r"\b(mnist|cifar10|shakespeare)\(")  # the common data sets, by their functions
+OURS = {"stamp", "kernelspec", "language_info"}  # metadata that our own runs write
+NOT_CHECKED = """
+Not checked; read for it (--code shows all that is new):
+  - {}
+  - figures forged on purpose: typed in, or chosen by the number of images
+  - test data used for training, or to choose by
+  - whether the text says what the figures say, and the baseline is fair
+  - whether the mutations are mistakes that somebody would make; licences"""
+FULL = {
+    True: "full mode with its training stopped or with another seed",
+    False: "full mode, which was not run: the task is published with its quick run",
+}
 STILL = """\
 def _still(value):
     if isinstance(value, dict):
@@ -370,9 +382,12 @@ def show_code(task: Task, onto: str, root: Path) -> None:
             notebook = nbformat.reads(text if name.endswith(".ipynb") else "", as_version=4)
         except Exception:  # no notebook, or a broken one
             return text.split("\n")
-        about = json.dumps(notebook.metadata.get("task"), indent=1, sort_keys=True)
-        cells = [f"# %% {cell.cell_type}\n{cell.source}" for cell in notebook.cells]
-        return "\n".join([*cells, about]).split("\n")
+        cells = []
+        for cell in notebook.cells:
+            extra = {**cell.metadata, **cell.get("attachments", {})}
+            cells.append(f"# %% {cell.cell_type} {extra or ''}\n{cell.source}")
+        about = {key: notebook.metadata[key] for key in notebook.metadata.keys() - OURS}
+        return "\n".join([*cells, json.dumps(about, indent=1, sort_keys=True)]).split("\n")
 
     for path in sorted(task.folder.parent.glob("README.md")) + sorted(task.folder.iterdir()):
         name = path.relative_to(task.root).as_posix()
@@ -409,7 +424,7 @@ def examine(options, root: Path, folder: Path) -> int:
     readme = task.folder.parent / "README.md"
     if options.code:
         show_code(task, onto, root)
-        return 0
+        return verdict("name and files", files)
     if new_category and readme.exists():
         text = readme.read_text(encoding="utf-8", errors="replace")
         files += [f"{readme.name} of {category}: {said}" for said in markdown(text, task.folder)]
@@ -446,7 +461,7 @@ def examine(options, root: Path, folder: Path) -> int:
         claim = getattr(claims, mode)
         findings = [*compare(claim, record)] if claim else []
         if mode == "quick":
-            if (cpu := cpu_seconds(tree) or record["seconds"]) > QUICK_SECONDS:
+            if (cpu := record.get("cpu_seconds", record["seconds"])) > QUICK_SECONDS:
                 findings.append(f"Quick mode took {cpu:.0f} s of CPU, more than {QUICK_SECONDS}.")
             findings += [*check_learning(runs, record), *check_mutations(runs)]
         took = duration(record["seconds"])
@@ -483,6 +498,8 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         count = examine(options, root, Path(folder).resolve())
     if not options.code:
         print(f"\nVerdict: {f'refused, {count} to fix' if count else 'nothing to refuse'}.")
+        if not count:
+            print(NOT_CHECKED.format(FULL[options.full]))
     return int(count > 0)
 
 

@@ -30,7 +30,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 from tools import tasks
-from tools.command import Parser, explained
+from tools.command import Parser, explained, require_writable
 from tools.results import Results
 from tools.stamp import code_digest
 from tools.tasks import ROOT, Task, TaskError, all_tasks, code_cells, find_tasks, with_settings
@@ -152,6 +152,7 @@ def main(arguments: list[str] | None = None, root=ROOT) -> int:
     options = parser.parse_args(arguments)
     failed = False
     for task in find_tasks(options.tasks, root) if options.tasks else all_tasks(root):
+        require_writable(*([task.folder] if options.save else []))
         began = time.perf_counter()
         print(task.path, flush=True)
         total = len(read_mutations(task)[1])

@@ -5,6 +5,8 @@
 What is still to be written is marked TODO: in the notebook; python -m tools check lists it.
 """
 
+import importlib.util
+import keyword
 import re
 import sys
 from pathlib import Path
@@ -14,6 +16,8 @@ from tools.check import SHARED_REQUIREMENTS, TEMPLATE
 from tools.command import Parser, explained
 from tools.mutate import FEWEST
 from tools.tasks import ROOT, TASK_FILE, Task, TaskError, all_tasks, categories, nearest
+
+TAKEN = "common tools tests docs benchmarks data runs build practice".split()  # folders of ours
 
 
 def new_task(path: str, root: Path = ROOT) -> Task:
@@ -25,17 +29,21 @@ def new_task(path: str, root: Path = ROOT) -> Task:
     category, slash, name = path.replace("\\", "/").strip("/").partition("/")
     if not slash or "/" in name:
         raise TaskError(f"{path!r} is not of the form category/task: image_generation/pixelcnn.")
+    for part in (category, name):
+        if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", part):
+            raise TaskError(f"{part} is not in snake_case: small letters, digits, underscores.")
     known = categories(root)
+    if category in TAKEN or keyword.iskeyword(category):
+        raise TaskError(f"{category} cannot be a category; the name is taken.")
     if category not in known:
-        begin = f"to begin one, write {category}/README.md: a title and one sentence"
-        hint = nearest(category, known) or f"there are {', '.join(known)}; {begin}."
-        raise TaskError(f"There is no category {category}; {hint}")
-    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
-        raise TaskError(f"{name} is not in snake_case: lower-case letters, digits, underscores.")
+        hint = nearest(category, known) or f"there are {', '.join(known)}."
+        begin = f"To begin it, write {category}/README.md: a title and one sentence."
+        raise TaskError(f"There is no category {category}; {hint} {begin}")
     readme = root / "README.md"
     text = readme.read_text(encoding="utf-8") if readme.exists() else ""
     taken = {task.name for task in all_tasks(root)} | {m[3] for m in TASK_FILE.finditer(text)}
-    if name in taken or name in sys.stdlib_module_names:
+    taken |= {*sys.stdlib_module_names, *keyword.kwlist, *TAKEN}
+    if name in taken or importlib.util.find_spec(name):
         raise TaskError(f"The name {name} is taken; choose another, as in {name}_2.")
     task = Task(category, name, root)
     if task.folder.exists():
@@ -53,9 +61,9 @@ def create(task: Task) -> None:
     notebook.metadata["task"]["title"] = title
     task.folder.mkdir(parents=True)
     tasks.write_notebook(task.notebook, notebook)
-    tasks.write_text(task.folder / "requirements.txt", f"{SHARED_REQUIREMENTS}\n")
+    tasks.write_text((task.folder / "requirements.txt", f"{SHARED_REQUIREMENTS}\n"))
     mutations = TEMPLATE.with_suffix(".toml").read_text(encoding="utf-8")
-    tasks.write_text(task.folder / "mutations.toml", mutations)
+    tasks.write_text((task.folder / "mutations.toml", mutations))
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:

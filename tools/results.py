@@ -14,6 +14,7 @@ RUN: dict = {  # what `record` and `tools run` write of one run
     **dict.fromkeys(("value", "train_seconds", "seconds"), NUMBER),
     **dict.fromkeys(("baseline", "flops", "extra", "versions"), dict),
     **{"higher_is_better": bool, "parameters": int, "peak_memory_gib": (*NUMBER, type(None))},
+    "cpu_seconds": NUMBER,  # missing where it was not measured
 }
 MUTATIONS = {"digest": str, "killed": int, "of": int, "seconds": NUMBER}
 SEEDS = {"device": str, "values": list}
@@ -58,11 +59,15 @@ class Results:
             raise TaskError(f"{task.path}/results.json is not a record of runs: {error}") from error
 
     def write(self, task: Task) -> None:
-        """Write results.json, sorted and readable."""
+        """Write results.json."""
+        write_text((task.results, self.text()))
+
+    def text(self) -> str:
+        """Return what results.json says, sorted and readable."""
         content = {key: value for key, value in asdict(self).items() if value}
         text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False)
         text = re.sub(r"\[[^\[\]]*\]", lambda match: " ".join(match[0].split()), text)  # lists
-        write_text(task.results, text + "\n")
+        return text + "\n"
 
     def of_code(self, digest: str) -> "Results":
         """Return the parts that belong to the code with this digest."""
@@ -78,6 +83,7 @@ class Results:
 
 def check_keys(entry: dict, kinds: dict) -> None:
     """Raise TaskError if an entry of results.json lacks a key, or has an unknown or odd one."""
+    entry = {"cpu_seconds": 0.0} | entry if kinds is RUN else entry
     for key, kind in kinds.items():
         if not isinstance(entry.get(key), kind) or (kind is not bool and entry.get(key) is True):
             raise TaskError(f"it lacks {key}, or {key} is of the wrong kind")

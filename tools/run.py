@@ -33,7 +33,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from tools import stamp, tasks
-from tools.command import Parser, explained
+from tools.command import Parser, explained, require_writable
 from tools.results import Results, Run, duration, result_block, result_text
 from tools.tasks import ROOT, Task, TaskError, code_cells, find_tasks, with_settings
 
@@ -122,6 +122,7 @@ def execute(
     client.km = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=ThisPython())
     client.owns_km = True
     client.start_report()
+    before = os.times()
     with tempfile.TemporaryDirectory() as folder:
         recorded = Path(folder) / "record.json"
         paths = [str(task.root), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -156,25 +157,25 @@ def execute(
         if not recorded.exists():
             return None
         date = datetime.now(timezone.utc).date().isoformat()
-        return json.loads(recorded.read_text(encoding="utf-8")) | {"date": date}
+        run = json.loads(recorded.read_text(encoding="utf-8")) | {"date": date}
+        if cpu := sum(os.times()[2:4]) - sum(before[2:4]):  # of ended children; 0 on Windows
+            run["cpu_seconds"] = round(cpu, 1)
+        return run
 
 
 def write_copy(notebook: nbformat.NotebookNode, task: Task, name: str, note: str) -> str:
-    """Write the executed copy with a note in its first cell to runs/ and return its path."""
+    """Write the executed copy with a note in its first cell to runs/ and return its path.
+
+    If the disk is full, the folder for temporary files may lie on another one.
+    """
     stamp.replace_block(notebook, note)
-    tasks.write_notebook(task.root / "runs" / f"{name}.ipynb", notebook)
+    try:
+        tasks.write_notebook(task.root / "runs" / f"{name}.ipynb", notebook)
+    except OSError as error:
+        elsewhere = Path(tempfile.gettempdir()) / f"{name}.ipynb"
+        tasks.write_notebook(elsewhere, notebook)
+        return f"{elsewhere} (runs/: {error.strerror})"
     return f"runs/{name}.ipynb"
-
-
-def require_writable(*folders: Path) -> None:
-    """Raise RunError if a folder cannot be written: asked before a run, which may take hours."""
-    for folder in folders:
-        try:
-            folder.mkdir(exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-        except OSError as error:
-            message = f"Nothing was run: {folder.name}/ cannot be written ({error})."
-            raise RunError(message) from error
 
 
 def save(executed: nbformat.NotebookNode, task: Task, recorded: Run) -> str:
@@ -207,8 +208,8 @@ def save(executed: nbformat.NotebookNode, task: Task, recorded: Run) -> str:
     notebook.metadata["stamp"] = digests
     notebook.metadata["language_info"] = executed.metadata["language_info"]
     stamp.replace_block(notebook, result_block(run))
-    tasks.write_notebook(task.notebook, notebook)
-    results.write(task)
+    text = tasks.notebook_text(notebook)
+    tasks.write_text((task.notebook, text), (task.results, results.text()))
     return f"Stored the outputs of this {mode} run: {result_text(run)}."
 
 
@@ -348,7 +349,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
             else:
                 recorded, said = run(task, current, options.save, settings, options.cell_timeout)
                 if options.record:
-                    tasks.write_text(options.record, json.dumps(recorded))
+                    tasks.write_text((options.record, json.dumps(recorded)))
             print(f"{said}\n", flush=True)
         except (RunError, TaskError) as error:
             failed += 1

@@ -7,7 +7,6 @@ process, no file of the user, no socket of the machine, no capability.
 
 import functools
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -81,7 +80,7 @@ def sandboxed(
     here |= {"PYTHONUTF8": "1", "PYTHONDONTWRITEBYTECODE": "1", "DL_DATA": "/data", **settings}
     inside = here | dict.fromkeys(("USER", "LOGNAME"), "examined")
     inside |= {"HOME": "/home", "TMPDIR": "/tmp"}
-    shell = f'ulimit -f {MOST_WRITTEN // 512}; "$0" "$@"; end=$?; times > runs/cpu; exit $end'
+    shell = f'ulimit -f {MOST_WRITTEN // 512}; exec "$0" "$@"'
     if kind == "bubblewrap":
         binds = ["--ro-bind", str(tree), "/repository", "--bind", str(runs), "/repository/runs"]
         binds += ["--ro-bind", str(data), "/data"] if data else []
@@ -137,12 +136,6 @@ def limited(
         status = process.wait()
         clock.cancel()
     return (stopped[0] if stopped else status), text.decode(errors="replace").splitlines()
-
-
-def cpu_seconds(tree: Path) -> float | None:
-    """Return the CPU time that the run in a tree took by its own account, None if unknown."""
-    found = re.findall(r"(\d+)m([\d.]+)s", read_output(tree / "runs" / "cpu", 1000) or "")
-    return sum(60 * int(minutes) + float(seconds) for minutes, seconds in found) or None
 
 
 def read_output(path: Path, most: int) -> str | None:

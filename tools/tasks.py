@@ -135,13 +135,15 @@ def code_cells(notebook: "NotebookNode") -> list["NotebookNode"]:
 def with_settings(notebook: "NotebookNode", settings: dict[str, object]) -> "NotebookNode":
     """Return a copy of a notebook whose first top-level `NAME = ...` has another value.
 
-    Raises TaskError for a name that no cell assigns.
+    Raises TaskError for a name that no cell assigns, and for another value than a number where a
+    number stands.
     """
     changed = copy.deepcopy(notebook)
     for name, value in settings.items():
         for cell in code_cells(changed):
             found = [node for node in ast.parse(cell.source).body if assigned(node) == name]
             if found:
+                _require_number(name, value, found[0])
                 lines = cell.source.split("\n")
                 lines[found[0].lineno - 1 : found[0].end_lineno] = [f"{name} = {value!r}"]
                 cell.source = "\n".join(lines)
@@ -149,6 +151,18 @@ def with_settings(notebook: "NotebookNode", settings: dict[str, object]) -> "Not
         else:
             raise TaskError(f"No cell assigns {name} at top level, so --set cannot change it.")
     return changed
+
+
+def _require_number(name: str, value: object, node: ast.stmt) -> None:
+    """Raise TaskError if a setting is no number, but was one, by itself or in pick(quick=...)."""
+    before = getattr(node, "value", None)
+    if isinstance(before, ast.Call) and getattr(before.func, "id", "") == "pick":
+        before = next((part.value for part in before.keywords if part.arg == "quick"), before)
+    was = before.value if isinstance(before, ast.Constant) else None
+    if type(was) in (int, float) and type(value) not in (int, float):
+        raise TaskError(f"{name} is a number, and {value!r} is none.")
+    if name == "seed" and not (isinstance(value, int) and 0 <= value < 2**32):
+        raise TaskError(f"seed is a whole number from 0 to 2**32 - 1, not {value!r}.")
 
 
 def assigned(node: ast.stmt) -> str | None:
@@ -159,15 +173,26 @@ def assigned(node: ast.stmt) -> str | None:
     return None
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically, in UTF-8 with plain line feeds."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(text.encode())
-    os.replace(part, path)
+def write_text(*files: tuple[Path, str]) -> None:
+    """Write text files, all or none, each atomically, in UTF-8 with plain line feeds."""
+    parts = [path.with_name(path.name + ".part") for path, _ in files]
+    try:
+        for part, (_, text) in zip(parts, files, strict=True):
+            part.write_bytes(text.encode())
+        for part, (path, _) in zip(parts, files, strict=True):
+            os.replace(part, path)
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
 
 
 def write_notebook(path: Path, notebook: "NotebookNode") -> None:
-    """Write a notebook atomically, with the metadata of JupyterLab and nothing of single runs."""
+    """Write a notebook atomically."""
+    write_text((path, notebook_text(notebook)))
+
+
+def notebook_text(notebook: "NotebookNode") -> str:
+    """Return a notebook's file, with the metadata of JupyterLab and nothing of single runs."""
     import nbformat
 
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -176,4 +201,4 @@ def write_notebook(path: Path, notebook: "NotebookNode") -> None:
     for cell in notebook.cells:
         for key in ("execution", "ExecuteTime", "scrolled"):
             cell.metadata.pop(key, None)
-    write_text(path, nbformat.writes(notebook) + "\n")
+    return nbformat.writes(notebook) + "\n"
