@@ -11,6 +11,7 @@ import argparse
 import importlib
 import json
 import os
+import sys
 import time
 from datetime import date
 
@@ -19,6 +20,7 @@ import torch
 from benchmarks import page
 from common import count_flops, setup
 from common.record import device_name
+from tools.command import explained
 
 
 class Clock:
@@ -63,8 +65,8 @@ class Clock:
                 print(self.done, "steps:", *self.curve[-1], flush=True)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the command line."""
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
     words = {"description": __doc__, "formatter_class": argparse.RawDescriptionHelpFormatter}
     parser = argparse.ArgumentParser("python -m benchmarks", **words)
     parser.add_argument("task", nargs="?", choices=page.BASELINES)
@@ -73,7 +75,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--page", action="store_true", help="only write the page")
     options = parser.parse_args(arguments)
     if options.page or not options.task:
-        return page.write() if options.page else parser.print_help()
+        page.write() if options.page else parser.print_help()
+        return 0
     os.environ.setdefault("DL_MODE", "full")
     torch.set_num_threads(1)  # so that CPU seconds are those of one core
     module = importlib.import_module(f"benchmarks.{options.task}")
@@ -89,7 +92,8 @@ def main(arguments: list[str] | None = None) -> None:
         row = {"seed": seed, "steps": clock.done, "parameters": clock.parameters}
         row |= {"device": device_name(device), "date": str(date.today()), "curve": clock.curve}
         path.write_text(json.dumps(row, indent=1) + "\n", encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(explained(main))

@@ -43,6 +43,10 @@ def build(folder: Path, root: Path = ROOT) -> Path:
     others = folder.is_file() or folder.exists() and any(folder.iterdir())
     if others and not (folder / MARK).exists():
         raise TaskError(f"{folder} holds files that are not this tool's; name a new folder.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TaskError(f"{folder} cannot be made: {error.strerror}.") from error
     for task in all_tasks(root):
         require_markdown(task)
     with tempfile.TemporaryDirectory() as temporary:

@@ -40,9 +40,12 @@ def arguments(world):
     for name, value in (settings | {"heads": 2, "seed": 0, "test_characters": 10**9}).items():
         parser.add_argument("--" + name.replace("_", "-"), type=int, default=value)
     args = parser.parse_args()
-    if args.steps < 1 or args.width % args.heads or args.batch_size % world:
+    for name, value in vars(args).items():
+        if value < (name != "seed"):
+            parser.error(f"--{name.replace('_', '-')} must be above 0, not {value}.")
+    if args.width % args.heads or args.batch_size % world:
         shared = f"{world} processes must share --batch-size ({args.batch_size}) equally"
-        parser.error(f"--steps is above 0, --heads divides --width ({args.width}), {shared}.")
+        parser.error(f"--heads must divide --width ({args.width}), and {shared}.")
     return args
 
 
@@ -57,8 +60,9 @@ def main():
     if world > 1:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     data = shakespeare(device)
-    if args.context >= len(data.test):
-        sys.exit(f"--context {args.context} is longer than the test text, {len(data.test)}.")
+    characters = min(len(data.test), args.test_characters)
+    if args.context >= characters:
+        sys.exit(f"--context {args.context} is too long for a test text of {characters}.")
 
     torch.manual_seed(args.seed)  # the same parameters everywhere
     plain = gpt(len(data.vocabulary), args.width, args.layers, args.heads).to(device)
@@ -88,7 +92,7 @@ def main():
             optimizer.step()
         if rank == 0 and (step % 100 == 0 or step == args.steps):
             print(f"step {step}: loss {loss.item():.4f}, {time.perf_counter() - began:.0f} s")
-    test = cost(plain, data.test[: args.test_characters], args.context, rank, world)
+    test = cost(plain, data.test[:characters], args.context, rank, world)
     if rank == 0:
         print(f"{world} processes, test loss {test:.4f} nats per character")
     if world > 1:
