@@ -2,7 +2,7 @@
 
     python -m benchmarks vae --seeds 3      as long as its authors train, with seeds 0, 1 and 2
     python -m benchmarks vae --equal-time   as long as our notebook trained in its stored run
-    python -m benchmarks --page             write docs/benchmarks.md, its figure and table.md
+    python -m benchmarks --page             write docs/benchmarks.md and its figure
 
 A row in benchmarks/results is not run again unless its file is deleted.
 """

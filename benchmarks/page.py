@@ -1,4 +1,4 @@
-"""Write docs/benchmarks.md, its figure and table.md from stored rows, results and page.md."""
+"""Write docs/benchmarks.md and its figure from stored rows, results and page.md."""
 
 import json
 from pathlib import Path
@@ -56,15 +56,15 @@ def needed(run: dict, entry: dict, value: float) -> str:
     return f"{flops(entry['short']['flops'])} to {spent}" if bracket else f"at most {spent}"
 
 
-def table(up: str = "") -> str:
-    """Return the table of ours, published figures and baselines; links begin with `up`."""
+def table() -> str:
+    """Return the table of ours, published figures and baselines."""
     lines = [HEAD]
     for name, entry in PUBLISHED.items():
         run, notebook = ours(name), f"{entry['task']}/{name}.ipynb"
         title = read(ROOT / notebook)["metadata"]["task"]["title"]
         value = {run["metric"]: run["value"], **run["extra"]}[entry["metric"]]
         arrow = "↑" if run["higher_is_better"] else "↓"
-        cells = [f"[{title}]({up}{notebook})", f"{entry['metric']} {arrow}"]
+        cells = [f"[{title}](../{notebook})", f"{entry['metric']} {arrow}"]
         cells += [f"{value:#.4g}, {flops(run['flops']['training'])}", "none", "", ""]
         if "figure" in entry:
             published = f"[{entry['figure']:g}]({entry['link']})"
@@ -75,7 +75,7 @@ def table(up: str = "") -> str:
 
 def text() -> str:
     """Return the page: page.md, written by hand, with the generated parts in their places."""
-    page = (FOLDER / "page.md").read_text(encoding="utf-8").replace("{table}", table("../"))
+    page = (FOLDER / "page.md").read_text(encoding="utf-8").replace("{table}", table())
     for name, kind in ((name, kind) for name in BASELINES for kind in KINDS):
         for row in rows(name, kind):
             seconds, spent, value, own = row["curve"][-1]
@@ -85,9 +85,8 @@ def text() -> str:
 
 
 def write() -> None:
-    """Write the page, the table that README shows, and a figure of measures over FLOPs."""
+    """Write the page, and a figure of measures over FLOPs."""
     (ROOT / "docs" / "benchmarks.md").write_text(text(), encoding="utf-8", newline="\n")
-    (FOLDER / "table.md").write_text(table() + "\n", encoding="utf-8", newline="\n")
     drawn = [name for name in BASELINES if rows(name, "own_length")]
     figure, panels = plt.subplots(1, len(drawn), figsize=(9, 3.2), layout="constrained")
     for name, axes in zip(drawn, panels, strict=True):

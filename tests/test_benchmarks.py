@@ -75,7 +75,5 @@ def test_a_row_is_stored_and_not_run_again(tmp_path, monkeypatch):
 
 
 def test_the_page_shows_what_is_stored():
-    message = "run python -m benchmarks --page"
     written = (page.ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
-    assert written == page.text(), message
-    assert (page.FOLDER / "table.md").read_text(encoding="utf-8") == page.table() + "\n", message
+    assert written == page.text(), "run python -m benchmarks --page"

@@ -85,6 +85,7 @@ DEFECTS = {
     "unknown fact": (fact(position=-5), "remove task.position"),
     "link in the title": (fact(title="Read](https://x.org)"), "its metadata task.title holds ']'"),
     "HTML in the summary": (fact(summary="a\n<!-- /path --><script>"), "task.summary holds '\\n'"),
+    "long title": (fact(title="word " * 9), "its metadata task.title has more than 40 letters"),
     "task is a text": (lambda nb: nb.metadata.update(task="x"), "must hold names and values"),
     "data from outside": (
         fact(data=[{"url": "file:///x", "hash": "", "file": "../x"}]),
@@ -126,6 +127,7 @@ DEFECTS = {
     ),
     "warning": (stream("UserWarning", "stderr"), "cell 4: its output has warnings"),
     "path": (stream("saved to /tmp/run7/x.pt"), "cell 4: its output shows /tmp/run7"),
+    "wide print": (stream("x" * 101), "cell 4: it prints a line of 101 columns, more than 100"),
     "much text": (stream("line\n" * 9000), "it prints 45,0"),
     "edited output": (stream("accuracy 99 %"), "not those that the stamped run wrote"),
     "print in a bar": (code("for x in progress([1]):\n    print(x)"), "garbles the bar"),

@@ -152,6 +152,18 @@ def test_a_damaged_mnist_file_is_named(mnist_files):
             data.mnist(CPU)
 
 
+def test_other_data_of_the_right_size_are_not_mnist(full):
+    for name, (_, shape) in data.MNIST_FILES.items():
+        path = full / "MNIST" / "raw" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(bytes((16 if "images" in name else 8) + math.prod(shape)))
+    with pytest.raises(AssertionError, match="raw holds other data than MNIST. Delete it"):
+        data.mnist(CPU)
+    (full / "tinyshakespeare.txt").mkdir()
+    with pytest.raises(AssertionError, match="is a folder where a file belongs"):
+        data.shakespeare(CPU)
+
+
 def test_cifar10_is_read_from_an_npz_and_named_as_a_copy(full, monkeypatch):
     x_train, x_test = np.zeros((50000, 32, 32, 3), np.uint8), np.ones((10000, 32, 32, 3), np.uint8)
     x_train[45000:, 1, 2] = (10, 20, 30)  # the last class
@@ -316,6 +328,44 @@ def test_figures_are_shown_once_with_a_description(monkeypatch, capsys):
     assert not plots.plt.get_fignums(), "a figure was left open"
 
 
+def test_labels_stand_in_the_middle_of_their_images(monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "show", lambda figure, alt: figures.append(figure))
+    common.show_images(torch.rand(4, 1, 8, 10), 2, rows=["a", "b"], labels=["c", "d"])
+    axes = figures[0].axes[0]
+    assert axes.get_xticks().tolist() == [4.5, 16.5] and axes.get_yticks().tolist() == [3.5, 13.5]
+
+
+def shown(text):
+    """Return what JupyterLab shows, and a terminal, of a text with carriage returns and such."""
+    lines, column, longest = [""], 0, 0
+    for character in text:
+        if character == "\n":
+            lines, column = [*lines, ""], 0
+        elif character == "\r":
+            column = 0
+        elif character == "\b":  # JupyterLab takes the character away, a terminal goes back
+            column -= 1
+            lines[-1] = lines[-1][:column] + lines[-1][column + 1 :]
+        else:
+            lines[-1] = lines[-1][:column] + character + lines[-1][column + 1 :]
+            column, longest = column + 1, max(longest, column + 1)
+    return "\n".join(lines), longest
+
+
+def test_a_bar_leaves_no_trace(monkeypatch, capsys):
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    bar = common.progress(range(3), "training")
+    bar.mininterval = 0
+    for step in bar:
+        bar.set_postfix_str("x" * step)
+        if step == 1:
+            bar.write("half way")
+    print("done")
+    text, longest = shown(capsys.readouterr().out)
+    assert text == "half way\ndone\n" and longest <= 80, repr(text)
+
+
 def test_a_palette_is_used_where_no_eye_sees_it():
     noise = plots.Image.effect_noise((64, 64), 80)
     photo = plots.Image.merge("RGB", [noise, noise.rotate(90), noise.rotate(180)])
@@ -349,6 +399,8 @@ def test_record_prints_and_writes(written, capsys):
     printed = capsys.readouterr().out
     assert "This quick run on noise: test error 5.123 % (chance: 90)" in printed
     assert "3e+09 FLOPs" in printed
+    record(**RESULT | {"metric": "test error of a network that has a very long name indeed"})
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 100
 
 
 def test_a_bad_result_raises_under_tools_and_is_printed_to_a_learner(written, monkeypatch, capsys):
@@ -399,6 +451,8 @@ def test_flops_are_counted_forward_and_backward():
 def test_muon_takes_matrices_convolutions_and_parts_of_matrices():
     torch.manual_seed(0)
     assert not orthogonalise(torch.zeros(4, 4)).any(), "zeros stay zeros"
+    values = torch.linalg.svdvals(orthogonalise(torch.randn(3, 20, 30)))
+    assert values.min() > 0.6 and values.max() < 1.3, "singular values are levelled"
     matrix, filters, parts, unused = (
         torch.nn.Parameter(torch.zeros(shape))
         for shape in ((48, 16), (8, 4, 3, 3), (48, 16), (2, 2))

@@ -92,6 +92,26 @@ def test_a_failure_is_told_in_a_sentence(monkeypatch):
         launch.torchrun(begin, 2, [])
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--heads=0", "--heads must be above 0, not 0"),
+        ("--batch-size=-2", "--batch-size must be above 0, not -2"),
+        ("--seed=-1", "--seed must be above 0, not -1"),
+        ("--heads=3", "--heads must divide --width (256)"),
+        ("--batch-size=16", "3 processes must share --batch-size (16) equally"),
+    ],
+)
+def test_wrong_settings_are_a_sentence(monkeypatch, capsys, words, message):
+    monkeypatch.syspath_prepend(ROOT / "foundations" / "distributed_training")
+    from train_distributed import arguments
+
+    monkeypatch.setattr(sys, "argv", ["train_distributed.py", words])
+    with pytest.raises(SystemExit):
+        arguments(3)
+    assert message in capsys.readouterr().err
+
+
 def test_gpt_trains_alike_with_one_and_two_processes():
     script = Path("foundations", "distributed_training", "train_distributed.py")
     sizes = ["--steps=60", "--batch-size=4", "--context=16", "--width=16", "--layers=1"]

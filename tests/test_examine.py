@@ -150,7 +150,8 @@ def test_a_run_reaches_nothing_and_what_is_merged_is_ours(contribution, verdict,
     assert status == 0, printed
     assert "image_generation/tiny on ada.tiny" in printed and "a new task" in printed
     assert "claimed for full mode, not repeated here, so not published: test error 0.001" in printed
-    assert "Verdict: nothing to refuse." in printed
+    assert "Verdict: nothing to refuse. Not checked; read for it" in printed
+    assert "full mode, which was not run" in printed and "forged on purpose" in printed
     assert merged_files(contribution) == sorted(
         ["mutations.toml", "requirements.txt", "results.json", "tiny.ipynb"]
     )
@@ -166,7 +167,6 @@ def test_processes_of_one_training_can_talk(tmp_path):
     listen += "socket.create_connection(server.getsockname(), timeout=5)"
     command = sandbox.sandboxed(kind(), ["-c", listen], tmp_path, None)
     assert sandbox.limited(*command, 60, print) == (0, [])
-    assert sandbox.cpu_seconds(tmp_path) > 0
 
 
 def test_endless_runs_and_links_as_results_are_stopped(tmp_path):
@@ -358,9 +358,16 @@ def test_an_honest_task_with_a_module_in_a_new_category_is_merged(contribution, 
 def test_all_text_is_shown_without_running_it(contribution, verdict, monkeypatch):
     change(contribution, 3, "  # few", '  # few\nhidden = "\x1b[2K\u202e"')
     contribution.store()
+    notebook = contribution.task.read_notebook()
+    notebook.cells[4] |= {"metadata": {"tags": ["x"]}, "attachments": {"a.svg": {}}}
+    notebook.metadata["mystnb"] = {"execution_mode": "force"}
+    contribution.write(notebook)
+    (contribution.task.folder / "a.png").write_text("x")
     monkeypatch.setattr(examine, "limited", None)
     status, printed = verdict("--code")
-    assert status == 0 and "+steps = pick(full=5, quick=3)" in printed
+    assert status == 1 and "tiny/a.png is none of" in printed and "Verdict" not in printed
+    assert "+steps = pick(full=5, quick=3)" in printed and '"execution_mode": "force"' in printed
+    assert "+# %% markdown {'tags': ['x'], 'a.svg': {}}" in printed
     assert r'+hidden = "\x1b[2K\u202e"' in printed and "-r ../../common" in printed
     assert "+## Training" in printed and '"summary": "learn a number"' in printed
     assert '+name = "0 steps"' in printed

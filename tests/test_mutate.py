@@ -1,10 +1,11 @@
 """tools.mutate: what kills a mutation and what does not; and every notebook's own mutations."""
 
 import sys
+from unittest.mock import Mock
 
 import pytest
 
-from tools import mutate
+from tools import command, mutate
 from tools.command import explained
 from tools.results import Results
 from tools.tasks import all_tasks
@@ -86,6 +87,14 @@ def test_odd_files_are_refused_in_a_sentence(task, capsys, text):
     (task.folder / "mutations.toml").write_text(text)
     status, printed = run(task, capsys)
     assert status == 2 and "image_generation/tiny/mutations.toml" in printed
+
+
+def test_a_folder_that_cannot_be_written_is_found_before(task, capsys, monkeypatch):
+    write(task)
+    monkeypatch.setattr(mutate, "run", None)
+    monkeypatch.setattr(command.tempfile, "TemporaryFile", Mock(side_effect=OSError("read-only")))
+    status, printed = run(task, capsys, "--save")
+    assert status == 2 and "Nothing was run: tiny/ cannot be written (read-only)" in printed
 
 
 def test_a_broken_notebook_kills_nothing(task, repository, capsys):

@@ -16,11 +16,15 @@ from tools.tasks import Task, TaskError
     [
         ("pixelcnn", "'pixelcnn' is not of the form category/task"),
         ("image_gen/pixelcnn", "There is no category image_gen; did you mean image_generation?"),
-        ("music/wavenet", "There is no category music; there are image_generation"),
+        ("music/wavenet", "there are image_generation. To begin it, write music/README.md"),
+        ("Music/wavenet", "Music is not in snake_case"),
+        ("docs/wavenet", "docs cannot be a category"),
         ("image_generation/PixelCNN", "PixelCNN is not in snake_case"),
         ("image_generation/tiny", "The name tiny is taken; choose another, as in tiny_2."),
         ("image_generation/gpt", "The name gpt is taken"),
         ("image_generation/types", "The name types is taken"),
+        ("image_generation/class", "The name class is taken"),
+        ("image_generation/torch", "The name torch is taken"),
         ("image_generation/begun", "The folder image_generation/begun exists already"),
     ],
 )

@@ -1,5 +1,6 @@
 """tools.run and what the commands share, on a tiny notebook, in real kernels."""
 
+import errno
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from unittest.mock import Mock
 
 import nbformat
@@ -55,6 +57,7 @@ def test_save_stores_checked_outputs_and_a_second_run_repeats_them(repository, c
     assert check(repository.task) == []
     first = repository.task.read_notebook()
     assert first.metadata.stamp.mode == "quick" and first.metadata.language_info.version
+    assert os.name == "nt" or 0.1 < Results.read(repository.task).quick["cpu_seconds"] < 60
     assert start(repository, "--save", "tiny") == 0
     second = repository.task.read_notebook()
     assert check(repository.task) == [] and first.cells[2:7] == second.cells[2:7]
@@ -142,6 +145,27 @@ def test_an_hour_is_not_lost_by_an_edit(repository, capsys, monkeypatch):
     assert "This quick run" in read_copy(repository).cells[7].outputs[0].text
 
 
+@pytest.mark.parametrize("full", ["runs", "results.json", "tiny.ipynb"])
+def test_a_full_disk_loses_nothing(repository, capsys, monkeypatch, tmp_path_factory, full):
+    elsewhere, write = tmp_path_factory.mktemp("elsewhere"), Path.write_bytes
+
+    def write_bytes(path, content):
+        if full in (path.parent.name, path.stem):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    monkeypatch.setattr(run.tempfile, "tempdir", str(elsewhere))
+    before = repository.task.notebook.read_bytes()
+    assert start(repository, "--save", "tiny") == (full != "runs")
+    said = "".join(capsys.readouterr())
+    copy = elsewhere if full == "runs" else repository.root / "runs"
+    assert "No space left" in said and (copy / "tiny.quick.ipynb").exists(), said
+    assert (repository.task.notebook.read_bytes() == before) == (full != "runs")
+    assert repository.task.results.exists() == (full == "runs")
+    assert not list(repository.root.rglob("*.part"))
+
+
 def test_text_and_a_comment_cell_written_during_a_run_are_kept(repository):
     executed, edited = (repository.task.read_notebook() for _ in range(2))
     edited.cells[2].source = "See [the needs](requirements.txt)."
@@ -217,6 +241,10 @@ def test_a_broken_task_hides_no_other(repository, capsys):
         (["--sav", "tiny"], "there is no option --sav; did you mean --save?"),
         (["--cell-timeout", "0.5", "tiny"], "'0.5' is not a whole number above 0"),
         (["--set", "epochs", "tiny"], "'epochs' is not of the form NAME=VALUE"),
+        (["--set", "learning_rate=nan", "tiny"], "learning_rate is a number, and 'nan' is none"),
+        (["--set", "steps=None", "tiny"], "steps is a number, and None is none"),
+        (["--set", "seed=-1", "tiny"], "seed is a whole number from 0 to 2**32 - 1, not -1"),
+        (["--set", "seed=1.5", "tiny"], "seed is a whole number"),
         (["tiny"], "DL_MODE is 'fast'; set it to quick or full"),
         (["--save", "--seeds", "2", "tiny"], "leave out --set and --seeds"),
     ],

@@ -56,6 +56,8 @@ def test_a_folder_with_other_files_is_never_touched(tmp_path):
     for folder in (tmp_path, ROOT / "docs"):
         with pytest.raises(TaskError, match="holds files that are not this tool's"):
             site.build(folder, ROOT)
+    with pytest.raises(TaskError, match="x cannot be made"):
+        site.build(tmp_path / "mine.txt" / "x", ROOT)
     assert (tmp_path / "mine.txt").read_text() == "mine" and (ROOT / "docs" / "conf.py").exists()
 
 

@@ -6,14 +6,12 @@ from tools import tables
 from tools.results import Results
 from tools.tasks import ROOT, TaskError, all_tasks
 
-PAGE = """# Deep Learning in 7 4090 Hours
+PAGE = """# Deep Learning in 7 RTX 4090 Hours
 
 ![](.github/tiny.png)
 <!-- path -->
-<!-- /path -->
-<!-- tasks -->
 old
-<!-- /tasks -->
+<!-- /path -->
 <!-- results -->
 <!-- /results -->
 <!-- compare: FD-c | density | parameters | training FLOPs -->
@@ -46,25 +44,26 @@ def test_this_repository_is_up_to_date(capsys):
 
 def test_before_the_first_full_run(page):
     text = page()
-    assert text.startswith("# Deep Learning in N 4090 Hours\n") and text.endswith("End.\n")
-    assert f"| {LINK} |  |  |\n" in text and f"1. {LINK}: learn a number" in text
+    assert text.startswith("# Deep Learning in N RTX 4090 Minutes\n") and text.endswith("End.\n")
+    assert f"### More\n\n| Notebook | In one line | Result |\n|---|---|---|\n| {LINK} |" in text
+    assert f"| {LINK} | Learn a number |  |\n" in text and "old" not in text
     text = page(mode="quick", device="NVIDIA GeForce RTX 4090")  # shows its time only
-    assert "|  | 9 s |" in text and "in N 4090 Hours" in text and "test error" not in text
+    assert "|  | 9 s |" in text and "in N RTX" in text and "test error" not in text
 
 
 @pytest.mark.parametrize(
-    ("device", "hours", "time"),
+    ("device", "hours", "time", "title"),
     [
-        ("NVIDIA GeForce RTX 4090", "1", "60 min"),
-        ("NVIDIA H100 80GB HBM3", "≈ 3.3", "≈ 3.3 h"),
-        ("CPU, 1 core", "≈ 0.02", "≈ 73 s"),
+        ("NVIDIA GeForce RTX 4090", "1", "60 min", "60 RTX 4090 Minutes"),
+        ("NVIDIA H100 80GB HBM3", "≈ 3.3", "≈ 3.3 h", "≈ 3.3 RTX 4090 Hours"),
+        ("CPU, 1 core", "≈ 0.02", "≈ 73 s", "≈ 1 RTX 4090 Minutes"),
     ],
 )
-def test_hours_are_measured_or_marked_as_estimates(page, repository, device, hours, time):
+def test_hours_are_measured_or_marked_as_estimates(page, repository, device, hours, time, title):
     text = page(mode="full", device=device, seconds=3600.0)
-    assert f"| {LINK} | test error **3** % on noise | {time} |" in text
+    assert f"| Learn a number | test error **3** % on noise; on a 4090 {time} |" in text
     row = f"test error 3 % on noise | 5 in the paper | 3 PFLOP | 60 min on {device} | {hours} |"
-    assert row in text and f"# Deep Learning in {hours} 4090 Hours" in text
+    assert row in text and f"# Deep Learning in {title}\n" in text
     assert (repository.root / ".github/tiny.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -73,17 +72,19 @@ def test_the_title_stays_approximate_while_a_task_is_missing(page, repository):
     path.parent.mkdir()
     path.write_bytes(repository.task.notebook.read_bytes())
     text = page(mode="full", device="NVIDIA GeForce RTX 4090", seconds=3600.0)
-    assert "# Deep Learning in ≈ 1 4090 Hours" in text
+    assert "# Deep Learning in ≈ 60 RTX 4090 Minutes" in text
 
 
 def test_what_a_larger_run_on_a_gpu_takes_is_in_the_title(page, repository):
     notebook = repository.task.read_notebook()
-    notebook.metadata["task"]["gpu"] = {"flops": 165e12 * 0.25 * 7200}
+    notebook.metadata["task"]["gpu"] = {"flops": 165e12 * 0.25 * 7200, "expected": "0.1 %"}
     repository.write(notebook)
-    assert "# Deep Learning in ≈ 2 4090 Hours" in page()
-    assert "3 PFLOP | 9 s on CPU, 1 core | ≈ 2 |" in page(mode="full", device="CPU, 1 core")
+    assert "# Deep Learning in ≈ 2 RTX 4090 Hours" in page()
+    text = page(mode="full", device="CPU, 1 core")
+    assert "3 PFLOP | 9 s on CPU, 1 core | ≈ 2 |" in text
+    assert "on noise; on a 4090 ≈ 2.0 h, expected: 0.1 % |" in text
     text = page(mode="full", device="NVIDIA H100 80GB HBM3", seconds=3600.0)
-    assert "# Deep Learning in ≈ 3.3 4090 Hours" in text
+    assert "# Deep Learning in ≈ 3.3 RTX 4090 Hours" in text
 
 
 def test_runs_with_the_same_figure_are_compared(page):

@@ -3,11 +3,11 @@
     python -m tools tables            write it
     python -m tools tables --check    change nothing; exit status 1 if something is out of date
 
-The places are marked: <!-- tasks --> ... <!-- /tasks -->, likewise `results`, `path`, `compare`,
-`figure`, `mutations` and `benchmarks`. <!-- figure: image_generation/vae code-9 --> shows the last
-picture of a cell. A comparison names its columns, <!-- compare: FD-c | density -->: its rows are
-the tasks whose stored run has the first of them, as the metric or in `extra`. Where README shows
-.github/vae.png, that file becomes the VAE's cover.
+The places are marked: <!-- path --> ... <!-- /path -->, likewise `results`, `compare`, `figure` and
+`mutations`. <!-- figure: image_generation/vae code-9 --> shows the last picture of a cell. A
+comparison names its columns, <!-- compare: FD-c | density -->: its rows are the tasks whose stored
+run has the first of them, as the metric or in `extra`. Where README shows .github/vae.png, that
+file becomes the VAE's cover.
 """
 
 import base64
@@ -22,7 +22,7 @@ from tools.tasks import ROOT, Task, TaskError, find_tasks, learning_path
 
 PEAK, SHARE = 165e12, 0.25  # FLOP/s of a 4090 in bf16 (dense), and the share that we assume
 SLOWER = 3.3  # a 4090 takes so many times as long as an H100
-TITLE = re.compile(r"^# Deep Learning in .+ 4090 Hours", re.MULTILINE)
+TITLE = re.compile(r"^# Deep Learning in .+ RTX 4090 (Hours|Minutes)", re.MULTILINE)
 PLACE = re.compile(r"(<!-- (\w+)(?:: ([^>]*?))? -->\n)(.*?)(<!-- /\2 -->)", re.DOTALL)
 
 
@@ -65,20 +65,6 @@ def row(*cells: object) -> str:
     return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
-def task_table(root: Path) -> str:
-    """Return the short table of all tasks: result, and time on one RTX 4090."""
-    lines = [row("Notebook", "Result", "One RTX 4090"), "|---|---|--:|"]
-    for task, results in in_order(root):
-        result = took = ""
-        if run := results.full:
-            result = f"{run['metric']} **{run['value']:.3g}** {run['unit']}".strip()
-            result += f" on {run['data']}"
-        if known := cost(task, results):
-            took = ("" if known[1] else "≈ ") + duration(known[0] * 3600)
-        lines.append(row(link(task), result, took))
-    return "\n".join(lines)
-
-
 def result_table(root: Path) -> str:
     """Return the long table of all tasks: beside published figures, compute, times."""
     names = ("Notebook", "Result", "Published", "Compute", "Stored run", "4090 hours", "Quick mode")
@@ -95,23 +81,33 @@ def result_table(root: Path) -> str:
     return "\n".join(lines)
 
 
-def total_hours(root: Path) -> str:
-    """Return the N of the title: the sum of the tasks' hours, with ≈ if one is an estimate."""
+def title(root: Path) -> str:
+    """Return README's title with the sum of the tasks' times: "... in ≈ 26 RTX 4090 Minutes"."""
     costs = [cost(task, results) for task, results in in_order(root)]
     hours = [known for known in costs if known]
-    if not hours:
-        return "N"
     exact = all(measured for _, measured in hours) and len(hours) == len(costs)
-    return ("" if exact else "≈ ") + in_hours(sum(time for time, _ in hours))
+    total = sum(time for time, _ in hours)
+    number, unit = (in_hours(total), "Hours") if total >= 2 else (f"{60 * total:.0f}", "Minutes")
+    number = ("" if exact else "≈ ") + number if hours else "N"
+    return f"# Deep Learning in {number} RTX 4090 {unit}"
 
 
-def path_list(root: Path) -> str:
-    """Return the learning path: one list for each strand, with the summary of each notebook."""
+def path_tables(root: Path) -> str:
+    """Return the learning path: for each strand a table of its notebooks, subjects and results."""
     lines = []
     for strand, tasks in learning_path(root).items():
-        lines += [f"**{strand}**", ""]
-        for number, task in enumerate(tasks, 1):
-            lines.append(f"{number}. {link(task)}: {task.facts().get('summary', '')}")
+        lines += [f"### {strand}", "", row("Notebook", "In one line", "Result"), "|---|---|---|"]
+        for task in tasks:
+            result, results = "", Results.read(task)
+            if run := results.full:
+                result = f"{run['metric']} **{run['value']:.3g}** {run['unit']}".strip()
+                result += f" on {run['data']}"
+            expected = task.facts().get("gpu", {}).get("expected")
+            if (known := cost(task, results)) and (expected or known[0] >= 1 / 60):
+                result += f"; on a 4090 {'' if known[1] else '≈ '}{duration(known[0] * 3600)}"
+                result += "" if known[1] or not expected else f", expected: {expected}"
+            about = str(task.facts().get("summary", "")).rstrip(".")
+            lines.append(row(link(task), about[:1].upper() + about[1:], result))
         lines.append("")
     return "\n".join(lines[:-1])
 
@@ -176,14 +172,11 @@ def filled(text: str, root: Path, folder: Path, files: dict[Path, bytes]) -> str
         files[root / "docs" / file], alt = found
         return f"![{alt}]({file})"
 
-    table = root / "benchmarks" / "table.md"
     makers: dict[str, Callable[[str], str]] = {
-        "tasks": lambda _: task_table(root),
         "results": lambda _: result_table(root),
-        "path": lambda _: path_list(root),
+        "path": lambda _: path_tables(root),
         "compare": lambda columns: comparison(columns, root),
         "mutations": lambda _: mutation_table(root),
-        "benchmarks": lambda _: table.read_text(encoding="utf-8").strip(),
         "figure": figure,
     }
 
@@ -205,7 +198,7 @@ def render(root: Path = ROOT) -> dict[Path, bytes]:
     for page in (readme, *sorted((root / "docs").glob("*.md"))):
         text = filled(page.read_text(encoding="utf-8"), root, page.parent, wanted)
         if page == readme:
-            text = TITLE.sub(f"# Deep Learning in {total_hours(root)} 4090 Hours", text, count=1)
+            text = TITLE.sub(title(root), text, count=1)
             for task in find_tasks(re.findall(r"\]\(\.github/(\w+)\.png\)", text), root):
                 if image := cover(task):
                     wanted[root / ".github" / f"{task.name}.png"] = image
