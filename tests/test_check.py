@@ -1,5 +1,6 @@
 """A good task passes the checker; each single defect is refused with its own sentence."""
 
+import base64
 import json
 import subprocess
 
@@ -51,6 +52,7 @@ def many_cells(notebook):
     notebook.cells.extend(new_markdown_cell("x", id=f"x{number}") for number in range(50))
 
 
+HUGE = base64.b64encode(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\1\0\0\0\1\0\0").decode()
 DEFECTS = {
     "many cells": (many_cells, "58 cells, more than 40"),
     "many lines": (code("x = 1\n" * 321), "lines of code, more than 320"),
@@ -120,7 +122,19 @@ DEFECTS = {
     "record not last": (lambda nb: nb.cells.append(new_code_cell("1", id="z")), "in the last code"),
     "no assert": (replace(3, "assert steps > 0", ""), "there is no assert"),
     "HTML output": (display("text/html", "<b>x</b>"), "cell 4: its output is text/html"),
-    "no description": (display("image/png", "iVBOR"), "cell 4: its picture has no description"),
+    "no description": (
+        display("image/png", "iVBOR"),
+        "cell 4: its picture has no plain description",
+    ),
+    "HTML as description": (
+        display("image/png", "iVBOR", **{"image/png": {"alt": "<b>"}}),
+        "no plain",
+    ),
+    "no PNG": (display("image/png", "<x>"), "cell 4: its picture is no PNG, or has more than"),
+    "a picture too large": (display("image/png", HUGE), "has more than 4000 pixels"),
+    "text that turns around": (code("x = 1  # \u2066"), "cell 7: it holds an invisible character"),
+    "invisible title": (fact(title="T\u202e"), "its metadata task.title holds '\\u202e'"),
+    "odd GPU": (fact(gpu={"flops": "many"}), "its metadata task.gpu needs expected, flops"),
     "error": (
         output(output_type="error", ename="ValueError", evalue="x", traceback=[]),
         "cell 4: its output is the error ValueError",
@@ -224,6 +238,9 @@ HELPERS = {
     "json.py": ("", "Python or pytest would load it"),
     "conftest.py": ("", "Python or pytest would load it"),
     "test_speed.py": ("", "Python or pytest would load it"),
+    "speed_test.py": ("", "Python or pytest would load it"),
+    "ipykernel.py": ("", "Python or pytest would load it"),
+    "turned.py": ("x = 1  # \u202e", "turned.py: it holds invisible characters"),
     "long.py": ("x = 1\n" * 400, "the modules have 400 lines, more than 350"),
     "broken.py": ("x = =", "broken.py: line 1 is not Python"),
     "other.py": ("import nosuch", "other.py: it imports nosuch; add it to requirements.txt"),

@@ -1,6 +1,7 @@
 """results.json: what is refused, and how figures read."""
 
 import json
+import math
 
 import pytest
 
@@ -23,6 +24,8 @@ RUN = RECORD | {"digest": "d", "shared": "s"}
         {"full": RUN | {"baseline": {"name": "x"}}},
         {"full": RUN | {"flops": {"training": "many"}}},
         {"full": RUN | {"reference": "one\ntwo"}},
+        {"full": RUN | {"data": "noise [free](https://x.org)"}},
+        {"full": RUN | {"value": math.nan}},
         {"mutations": {"of": 1}},
         {"seeds": 3},
         {"seeds": {"digest": "d", "quick": [1, 2]}},

@@ -124,6 +124,31 @@ def test_what_is_out_of_date_or_broken_is_named(page, repository, capsys):
         tables.main([], repository.root)
 
 
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"practice": [3]}, "task.practice must be a list, with name and hint in each row"),
+        ({"exercises": 3}, "task.exercises must be a list"),
+        ({"gpu": "x"}, "task.gpu must be a dict"),
+    ],
+)
+def test_odd_metadata_and_files_are_named(page, repository, facts, message):
+    page()
+    for text in ("[[strand", "strand = 3", '[[strand]]\nname = "x"'):
+        (repository.root / "path.toml").write_text(text)
+        with pytest.raises(TaskError, match="path.toml is no list of strands"):
+            tables.main([], repository.root)
+    (repository.root / "path.toml").unlink()
+    notebook = repository.task.read_notebook()
+    notebook.metadata["task"] |= facts
+    repository.write(notebook)
+    with pytest.raises(TaskError, match=message):
+        tables.main([], repository.root)
+    (repository.root / "README.md").write_bytes(b"\xff\xfe")
+    with pytest.raises(TaskError, match="README.md cannot be read"):
+        tables.main([], repository.root)
+
+
 def test_each_task_has_a_cover_and_its_requirements_are_installed():
     listed = (ROOT / "requirements.txt").read_text()
     for task in all_tasks(ROOT):

@@ -8,8 +8,10 @@ wrong. Cells are counted from 1, Markdown included.
 """
 
 import ast
+import base64
 import contextlib
 import functools
+import importlib.util
 import re
 import subprocess
 import sys
@@ -58,7 +60,9 @@ MARKDOWN = set(  # all that the text of a notebook is made of, as the site's par
 )
 RESULT_MARKS = ("<!-- result -->", "<!-- /result -->")
 MATH_MARKUP = re.compile(r"\\(href|style|class|cssId|require|data|special)\b")  # HTML by MathJax
-NOT_PLAIN = re.compile(r"[<>\[\]|\\`\n\r]|[^\x20-\U0010ffff]")  # in texts that README and site show
+NOT_PLAIN = re.compile(r"[<>\[\]|\\`\n\r]")  # in texts that README and site show
+NOT_ALT = re.compile(r"[<>\n\r]|\]\(")  # in a picture's description
+MOST_PIXELS = 4000  # of a picture's width and height
 UNWRITTEN = re.compile(r"TODO:[^\n\"|]*")
 FIRST_EDITION = "import sys\nfrom pathlib import Path\n\nroot = Path("  # until they are run again
 SKIP = re.compile(r"#\s*(NBVAL_\w+|PYTEST_VALIDATE_\w+)")
@@ -67,6 +71,8 @@ FACTS = {"title": str, "summary": str, "needs": list, "cover": str}
 METADATA = {"kernelspec", "language_info", "stamp", "task"}
 MORE_FACTS = {"practice", "exercises", "data", "gpu"}
 DATA = {"url": r"https?://[\w.:/%~?=&+-]+", "hash": r"sha256:[0-9a-f]{64}", "file": r"\w[\w.-]*"}
+SPECIAL = re.compile(r"test_|.*_test$|conftest$|site|usercustomize|setup$")  # to Python, pytest
+GPU: dict = {"expected": str, "flops": (int, float), "source": str}
 RATE = re.compile(r"(^|_)(rates?|lr)(_|$)")
 OUTPUT_KINDS = {"text/plain", "image/png"}
 
@@ -114,6 +120,8 @@ def _cells(task: Task, notebook) -> Iterator[str]:
     listed = _listed(task)
     for number, cell in enumerate(notebook.cells, 1):
         place = f", cell {number}: "
+        for character in sorted(invisible(cell.source)):
+            yield f"{place}it holds an invisible character, U+{ord(character):04X}; remove it."
         if match := ABSOLUTE_PATH.search(cell.source):
             yield f"{place}{match.group()} exists on one machine only; use a relative path."
         for match in UNWRITTEN.finditer(cell.source):
@@ -245,10 +253,11 @@ def _facts(task: Task, notebook) -> Iterator[str]:
         if "TODO:" in str(value):
             yield f": its metadata says task.{name} {str(value)[:80]!r}; write it."
     for name in ("title", "summary"):
-        bad = NOT_PLAIN.search(str(facts.get(name, "")))
-        if bad or name == "title" and (bad := re.search(r"[()]", str(facts.get(name, "")))):
+        text = str(facts.get(name, ""))
+        bad = NOT_PLAIN.findall(text) + [*invisible(text)]
+        if bad := bad + (re.findall(r"[()]", text) if name == "title" else []):
             yield f": its metadata task.{name} holds {bad[0]!r}; write plain text."
-        if len(str(facts.get(name, ""))) > MOST_LETTERS[name]:
+        if len(text) > MOST_LETTERS[name]:
             yield f": its metadata task.{name} has more than {MOST_LETTERS[name]} letters."
     needs = facts.get("needs", [])
     for need in needs if isinstance(needs, list) else []:
@@ -259,6 +268,11 @@ def _facts(task: Task, notebook) -> Iterator[str]:
         right = isinstance(item, dict) and item.keys() == DATA.keys()
         if not (right and all(re.fullmatch(DATA[key], str(item[key])) for key in DATA)):
             yield f": its metadata task.data needs url, hash and file, not {str(item)[:80]}."
+    gpu = facts.get("gpu", {})
+    if not isinstance(gpu, dict) or not all(isinstance(gpu[key], GPU.get(key, ())) for key in gpu):
+        yield ": its metadata task.gpu needs expected, flops and source: a text, a number, a text."
+    elif NOT_PLAIN.search(str(gpu.get("expected", ""))):
+        yield ": its metadata task.gpu.expected is not plain text."
     covers = [cell for cell in notebook.cells if cell.get("id") == facts.get("cover")]
     if "stamp" in notebook.metadata and not any(map(pictures, covers)):
         yield ": its metadata names no cell with a picture as task.cover."
@@ -321,9 +335,6 @@ def _practice(task: Task) -> Iterator[str]:
         if "mutations.toml" not in str(error):  # that is told below
             yield f": {error}"
         return
-    except (AttributeError, KeyError, TypeError):
-        yield ": task.practice must be a list of items with a name and a hint."
-        return
     texts = [cell.source for cell in task.read_notebook().cells if cell.cell_type == "markdown"]
     begin = f"python -m tools practice {task.name}"
     if listed and begin not in texts[-1] and task.name not in FIRST_EDITIONS:
@@ -346,8 +357,12 @@ def _outputs(task: Task, notebook) -> Iterator[str]:
                 yield f"{place}its output has warnings (stderr); fix their cause and run it again."
             for kind in sorted(set(data) - OUTPUT_KINDS):
                 yield f"{place}its output is {kind}; outputs are text or pictures made by show."
-            if "image/png" in data and not output.metadata.get("image/png", {}).get("alt"):
-                yield f"{place}its picture has no description; draw it with show(figure, alt)."
+            if "image/png" in data:
+                alt = str(output.metadata.get("image/png", {}).get("alt", ""))
+                if not alt or NOT_ALT.search(alt) or invisible(alt):
+                    yield f"{place}its picture has no plain description; use show(figure, alt)."
+                if max(png_size(data["image/png"])) > MOST_PIXELS:
+                    yield f"{place}its picture is no PNG, or has more than {MOST_PIXELS} pixels."
             text = output.get("text", "") + str(data.get("text/plain", ""))
             printed += len(text)
             width = max(map(len, output.get("text", "").split("\n")))
@@ -401,7 +416,7 @@ def _stamp(notebook, task: Task) -> Iterator[str]:
 def _requirements(task: Task, notebook) -> Iterator[str]:
     path = task.folder / "requirements.txt"
     lines = _requirement_lines(path)
-    if path.exists() and re.search(rb"coding[:=]|[^\n -~]|\\", path.read_bytes()):
+    if path.is_file() and re.search(rb"coding[:=]|[^\n -~]|\\", path.read_bytes()):
         yield "remove encodings, backslashes and all but plain ASCII; pip reads them its own way."
     if SHARED_REQUIREMENTS not in lines:
         yield f"its first line must be {SHARED_REQUIREMENTS}, which lists what every task needs."
@@ -420,7 +435,7 @@ def _requirements(task: Task, notebook) -> Iterator[str]:
 
 
 def _requirement_lines(path: Path) -> list[str]:
-    text = path.read_bytes().decode("ascii", "replace") if path.exists() else ""
+    text = path.read_bytes().decode("ascii", "replace") if path.is_file() else ""
     lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines())
     return [line for line in lines if line]
 
@@ -459,10 +474,12 @@ def _helpers(task: Task, notebook) -> Iterator[str]:
     for path in paths:
         name, source = path.stem, path.read_text(encoding="utf-8", errors="replace")
         taken = {*sys.stdlib_module_names, *_listed(task), *DISTRIBUTIONS}
-        if name in taken or re.match(r"test_|conftest$|site|usercustomize|setup$", name):
+        if name in taken or SPECIAL.match(name) or importlib.util.find_spec(name):
             yield f"{path.name}: rename it; Python or pytest would load it in place of another."
         if name not in imported and path.name not in text:
             yield f"{path.name}: the notebook neither imports nor names it; remove it."
+        if invisible(source):
+            yield f"{path.name}: it holds invisible characters; remove them."
         if match := ABSOLUTE_PATH.search(source):
             yield f"{path.name}: {match[0]} exists on one machine only; use a relative path."
         try:
@@ -508,6 +525,20 @@ def _imports(tree: ast.AST, task: Task) -> set[str]:
     own = {"common", *(path.stem for path in helpers(task))}
     others = {name for name in names - own if not (task.root / name).is_dir()}
     return {_normal(DISTRIBUTIONS.get(name, name)) for name in others}
+
+
+def invisible(text: str) -> set[str]:
+    """Return the characters of a text that are not shown, or that turn what follows around."""
+    return {character for character in text if not character.isprintable()} - {"\n"}
+
+
+def png_size(content: object) -> tuple[int, ...]:
+    """Return width and height of a PNG in base64; infinite ones if it is none."""
+    with contextlib.suppress(ValueError, TypeError):
+        head = base64.b64decode("".join(str(content).split()), validate=True)[:24]
+        if head.startswith(b"\x89PNG\r\n\x1a\n") and len(head) == 24:
+            return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:], "big")
+    return (sys.maxsize,)
 
 
 def pictures(cell) -> list[str]:

@@ -52,8 +52,8 @@ def read_mutations(task: Task) -> tuple[dict, list[dict]]:
         return {}, []
     where = f"{task.path}/mutations.toml"
     try:
-        content = tasks.tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tasks.tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        content = tasks.tomllib.loads(tasks.read_text(path))
+    except (tasks.tomllib.TOMLDecodeError, TaskError) as error:
         raise TaskError(f"{where} is not TOML: {error}") from error
     settings, mutations = content.pop("settings", {}), content.pop("mutation", [])
     if content:

@@ -40,7 +40,8 @@ class Results:
         try:
             if task.results.stat().st_size > MOST_BYTES:
                 raise TaskError(f"it is larger than {MOST_BYTES:,} bytes")
-            content = _require_dict(json.loads(task.results.read_text(encoding="utf-8")))
+            text = task.results.read_text(encoding="utf-8")
+            content = _require_dict(json.loads(text, parse_constant=_no_number))
             if unknown := content.keys() - {"full", "quick", "seeds", "mutations", "stored"}:
                 raise TaskError(f"it has the unknown key {min(unknown)}")
             results = cls(**{key: value for key, value in content.items() if value is not None})
@@ -96,8 +97,15 @@ def check_keys(entry: dict, kinds: dict) -> None:
             raise TaskError("flops and extra hold numbers only")
         check_keys(entry["versions"], {"torch": str, "python": str})
         texts = [entry[key] for key in TEXTS] + list(entry["extra"])
-        if any("\n" in text or len(text) > 300 for text in texts):
+        if any(not text.isprintable() or len(text) > 300 for text in texts):
             raise TaskError("a text in it has a line break or more than 300 characters")
+        shown = " ".join([*(entry[key] for key in TEXTS), entry["baseline"]["name"]])
+        if found := re.search(r"<\S|\]\(|[|`]|://", shown):
+            raise TaskError(f"a text in it holds {found[0]}, which README would not show as it is")
+
+
+def _no_number(name: str) -> None:
+    raise TaskError(f"{name} is no number")
 
 
 def _require_dict(value: Any) -> dict:

@@ -339,6 +339,7 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         parser.error("--save stores the notebook as it is: leave out --set and --seeds")
     settings, failed = dict(options.set), 0
     chosen = find_tasks(options.tasks, root)
+    require_writable(*([options.record.parent] if options.record else []))
     for task in chosen:  # refuse a wrong --set before torch is imported
         with_settings(task.read_notebook(), settings)
     current = current_mode()

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from tools.command import Parser, explained
 from tools.results import Results, compute, duration, result_text
-from tools.tasks import ROOT, Task, TaskError, find_tasks, learning_path
+from tools.tasks import ROOT, Task, TaskError, find_tasks, learning_path, read_text
 
 PEAK, SHARE = 165e12, 0.25  # FLOP/s of a 4090 in bf16 (dense), and the share that we assume
 SLOWER = 3.3  # a 4090 takes so many times as long as an H100
@@ -33,7 +33,7 @@ def cost(task: Task, results: Results) -> tuple[float, bool] | None:
     run, or of a larger one on a GPU, if the notebook says in its metadata (`task.gpu.flops`) what
     that takes.
     """
-    run, flops = results.full, float(task.facts().get("gpu", {}).get("flops", 0))
+    run, flops = results.full, task.facts().get("gpu", {}).get("flops", 0)
     if run and "4090" in run["device"]:
         return run["seconds"] / 3600, True
     if run and "H100" in run["device"]:
@@ -196,7 +196,7 @@ def render(root: Path = ROOT) -> dict[Path, bytes]:
     wanted: dict[Path, bytes] = {}
     readme = root / "README.md"
     for page in (readme, *sorted((root / "docs").glob("*.md"))):
-        text = filled(page.read_text(encoding="utf-8"), root, page.parent, wanted)
+        text = filled(read_text(page), root, page.parent, wanted)
         if page == readme:
             text = TITLE.sub(title(root), text, count=1)
             for task in find_tasks(re.findall(r"\]\(\.github/(\w+)\.png\)", text), root):

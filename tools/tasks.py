@@ -23,6 +23,13 @@ ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = "https://github.com/Hope7Happiness/Deep-Learning"  # each notebook's first cell, too
 TASK_FILE = re.compile(r"((\w+)/(\w+))/\3\.ipynb")  # path, category and name of a task
 
+FACTS: dict[str, type] = {  # of a notebook's metadata "task"
+    **dict.fromkeys(("title", "summary", "cover"), str),
+    **dict.fromkeys(("needs", "practice", "exercises", "data"), list),
+    "gpu": dict,
+}
+ROWS = {"practice": ("name", "hint"), "exercises": ("exercise", "check", "solution")}
+
 
 class TaskError(ValueError):
     """A task is missing, or one of its files cannot be read; the message says which and why."""
@@ -67,6 +74,14 @@ class Task:
         facts = _metadata(self, self.notebook.stat().st_mtime_ns).get("task", {})
         if not isinstance(facts, dict):
             raise TaskError(f"{self.path}: the metadata `task` must hold names and values.")
+        for name, kind in FACTS.items():
+            rows = facts.get(name, kind())
+            odd = not isinstance(rows, kind)
+            for row in rows if name in ROWS and not odd else []:
+                odd |= not isinstance(row, dict) or not {*ROWS[name]} <= row.keys()
+            if odd:
+                wanted = f", with {' and '.join(ROWS[name])} in each row" if name in ROWS else ""
+                raise TaskError(f"{self.path}: task.{name} must be a {kind.__name__}{wanted}.")
         return facts
 
 
@@ -97,11 +112,15 @@ def all_tasks(root: Path = ROOT) -> list[Task]:
 def learning_path(root: Path = ROOT) -> dict[str, list[Task]]:
     """Return the tasks by strand, in the order of path.toml; those not named there under "More"."""
     path = root / "path.toml"
-    strands = tomllib.loads(path.read_text(encoding="utf-8"))["strand"] if path.exists() else []
     left = {task.name: task for task in all_tasks(root)}
     found = {}
-    for strand in strands:
-        found[strand["name"]] = [left.pop(name) for name in strand["tasks"] if name in left]
+    try:
+        for strand in tomllib.loads(read_text(path))["strand"] if path.exists() else []:
+            found[strand["name"]] = [left.pop(name) for name in strand["tasks"] if name in left]
+    except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        raise TaskError(
+            f"path.toml is no list of strands with a name and tasks: {error}"
+        ) from error
     found["More"] = list(left.values())
     return {name: tasks for name, tasks in found.items() if tasks}
 
@@ -171,6 +190,14 @@ def assigned(node: ast.stmt) -> str | None:
         target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
         return target.id if isinstance(target, ast.Name) else None
     return None
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file in UTF-8; raises TaskError if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TaskError(f"{path.name} cannot be read: {error}") from error
 
 
 def write_text(*files: tuple[Path, str]) -> None:
