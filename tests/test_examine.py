@@ -222,13 +222,17 @@ LIES = {  # found by running: edits of cells, messages
         [(TRAINING, "value = 80.0", "value = 80.0\nfor _ in range(9000):\n    print('x' * 99)")],
         ["It prints more than 200,000 characters"],
     ),
-    "HTML in what it records, and no rate at all": (
+    "HTML in what it records": (
+        [(RECORD, '"chance"', '"<script>x</script>"')],
+        ["It recorded no result: a text in it holds <s"],
+    ),
+    "no rate at all, and no seed": (
         [
-            (RECORD, '"chance"', '"<script>x</script>"'),
             (SETTINGS, "learning_rate = 0.5", "speed = 0.5"),
             (TRAINING, "learning_rate", "speed"),
+            (TRAINING, "np.random.rand()", "0 * np.random.rand()"),
         ],
-        ["not checked: does the result come from training?", "cell 1: raw HTML"],
+        ["not checked: does the result come from training?", "With seed = 1 it is test error 10 %"],
     ),
 }
 
