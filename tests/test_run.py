@@ -160,6 +160,7 @@ def test_a_full_disk_loses_nothing(repository, capsys, monkeypatch, tmp_path_fac
     assert start(repository, "--save", "tiny") == (full != "runs")
     said = "".join(capsys.readouterr())
     copy = elsewhere if full == "runs" else repository.root / "runs"
+    assert ("Nothing was stored: No space left" in said) == (full != "runs"), said
     assert "No space left" in said and (copy / "tiny.quick.ipynb").exists(), said
     assert (repository.task.notebook.read_bytes() == before) == (full != "runs")
     assert repository.task.results.exists() == (full == "runs")

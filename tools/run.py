@@ -245,8 +245,10 @@ def run(
     if store and recorded:
         try:
             said += f" {save(notebook, task, recorded)}"
-        except (RunError, OSError) as error:
+        except RunError as error:
             raise RunError(f"{error} {said}") from error
+        except OSError as error:
+            raise RunError(f"Nothing was stored: {error.strerror}. {said}") from error
     return recorded, said
 
 
