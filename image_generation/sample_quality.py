@@ -3,13 +3,15 @@
     from image_generation.sample_quality import SampleQuality
 
     quality = SampleQuality(data)                # data = mnist(device, quick_size=16)
-    quality.distance(images)                     # FD-c alone, in a fraction of a second
-    score = quality.score(images)                # FD-c with its spread, density, coverage, classes
+    quality.distance(images)                     # FD alone, in a fraction of a second
+    score = quality.score(images, asked=labels)  # FD, its spread, density, coverage, classes
+    quality.floor(1000)                          # what real images score if there are 1,000
+    quality.copying(images, train, held_out)     # does a generator recite its training images?
     quality.table({"my samples": score, "other samples": images})
 
 The features come from a small classifier of digits. Its weights lie beside this module, so that
 every machine measures with the same classifier: `python -m image_generation.sample_quality` trains
-them anew.
+them anew. What each number sees is the subject of the notebook `generator_evaluation`.
 """
 
 import contextlib
@@ -28,16 +30,19 @@ from common.data import Images, batches, mnist
 WEIGHTS = Path(__file__).with_suffix(".npz")  # of both classifiers, float16
 SIZES = {"full": 28, "quick": 16}  # MNIST; scikit-learn's digits
 NEIGHBOURS = 5  # k of density and coverage
+SHRINKAGE = 0.01  # of the mean variance, added to every variance before whitening
+SUBSETS = 6  # random subsets of real images behind a floor
 
 
 @dataclass
 class Score:
     """What `SampleQuality.score` says of a set of images."""
 
-    distance: float  # FD-c, lower is better; 100 is the variance of real images
-    spread: float  # the standard deviation of FD-c if the same number of images were drawn again
+    distance: float  # FD, the Fréchet distance in whitened features, lower is better
+    spread: float  # standard deviation of FD if the same number of images were drawn again
     density: float  # about 1 for real images, lower where samples lie off the real images
     coverage: float  # the share of real images with a sample close by, higher is better
+    as_asked: float | None  # percent that the classifier takes for the class asked for
     shares: list[float]  # how many of the images the classifier takes for 0, 1, ... 9
     missing: list[int]  # digits with less than a third of their expected share
 
@@ -103,14 +108,47 @@ def density_coverage(real: Tensor, radius: Tensor, fake: Tensor) -> tuple[float,
     return density, coverage
 
 
+def whitening(x: Tensor, sets: tuple[int, ...]) -> Tensor:
+    """Return the matrix (D, D) that gives centred features (N, D) a variance of about 1 each way.
+
+    First the `sets` of columns get equal total variance. Then the mean variance times `SHRINKAGE`
+    is added in all directions, so that those that hardly vary are not blown up.
+    """
+    covariance = torch.cov(x.cpu().double().T)
+    totals = [part.sum() for part in covariance.diag().split(sets)]
+    scale = torch.stack(totals).rsqrt().repeat_interleave(torch.tensor(sets))
+    values, vectors = torch.linalg.eigh(scale[:, None] * covariance * scale)
+    whiten = scale[:, None] * vectors * (values + SHRINKAGE * values.mean()).rsqrt()
+    return whiten.float().to(x.device)
+
+
+def copying(fake: Tensor, train: Tensor, held_out: Tensor) -> tuple[float, float]:
+    """Return the percent of `fake` (M, D) nearer to `train` than to `held_out`, its standard error.
+
+    After Meehan et al. (2020): without copying, the nearest of 2 N real vectors, N of them training
+    images, is one of these in half of all cases. The standard error is that of dealing the names
+    "training" and "held-out" at random, so it grows where many fakes share one neighbour.
+    """
+    real, count = torch.cat([train, held_out]), len(train)
+    if len(held_out) != count:
+        raise ValueError(f"As many held-out as training images, not {len(held_out)} and {count}.")
+    nearest = torch.cat([torch.cdist(rows, real).argmin(dim=1) for rows in fake.split(1000)])
+    chosen = torch.bincount(nearest, minlength=2 * count).cpu().double()  # how often each of real
+    variance = ((chosen - chosen.mean()) ** 2).sum() * 2 * count / (2 * count - 1) / 4
+    percent = 100 * chosen[:count].sum() / len(fake)
+    return percent.item(), 100 * variance.sqrt().item() / len(fake)
+
+
 class SampleQuality:
     """Measures images of digits (N, 1, H, W), float in [0, 1] or uint8, against `data.x_test`.
 
     Two feature sets are put side by side: 64 numbers that tell digits apart, and the means of 32
-    feature maps near the input, which see blur and noise. Each set is scaled to a total variance
-    of 50 over the test images. **FD-c** is the Fréchet distance in the 96. It is no FID, which
-    takes another network, and compares only on the same data. It grows as images get fewer, and
-    coverage falls: draw `count` of them, and read both beside the figures of real images.
+    feature maps near the input, which see blur and noise. They are whitened by the test images, or
+    the amount of ink, which holds most of their variance, would drown the rest. **FD** is the
+    Fréchet distance (Heusel et al. 2017) in these 96. It is no FID, which takes another network,
+    and compares only on the same data. It grows as images get fewer, and coverage falls: draw
+    `count` of them, and read both beside the floor, the score of as many real images.
+    Images of another shape, or fewer than 100, raise ValueError.
     """
 
     def __init__(self, data: Images):
@@ -129,10 +167,10 @@ class SampleQuality:
         state = {name: torch.from_numpy(stored[name]).float() for name in self.model.state_dict()}
         self.model.load_state_dict(state, assign=True)
         self.model = self.model.to(self.device).eval().requires_grad_(False)
-        self.scale = torch.ones(2, device=self.device)
-        parts, logits = self._features(data.x_test)
-        self.scale = torch.stack([(50 / part.var(dim=0).sum()).sqrt() for part in parts])
-        self.reference = torch.cat(self._features(data.x_test)[0], dim=1)
+        self.centre, self.whitening = 0.0, torch.eye(96, device=self.device)
+        features, logits = self._features(data.x_test)
+        self.centre, self.whitening = features.mean(dim=0), whitening(features, (64, 32))
+        self.reference = (features - self.centre) @ self.whitening
         self.accuracy = (logits.argmax(dim=1) == data.y_test).float().mean().item()
         if self.accuracy < stored["accuracy"] - 0.01:
             raise ValueError(
@@ -140,35 +178,66 @@ class SampleQuality:
                 f"{stored['accuracy']:.1%} as it should: {data.name} are not the data it is for."
             )
 
-    def distance(self, images: Tensor) -> float:
-        """Return FD-c alone."""
-        return frechet_distance(self.reference, torch.cat(self._features(images)[0], dim=1))
+    def features(self, images: Tensor) -> Tensor:
+        """Return the whitened features (N, 96) of images (N, 1, H, W), N of at least 100."""
+        return self._features(images)[0]
 
-    def score(self, images: Tensor) -> Score:
-        """Return FD-c, its spread from 20 bootstrap samples, density, coverage and classes."""
-        parts, logits = self._features(images)
-        return self._score(torch.cat(parts, dim=1), logits, resamples=20)
+    def distance(self, images: Tensor) -> float:
+        """Return FD alone, in squared standard deviations of the test images' features."""
+        return frechet_distance(self.reference, self.features(images))
+
+    def score(self, images: Tensor, asked: Tensor | None = None) -> Score:
+        """Return all measures of images (N, 1, H, W); `asked` are the classes (N,) wanted of them.
+
+        The spread is that of 20 bootstrap samples: of drawing images, not of training networks.
+        """
+        features, logits = self._features(images)
+        if asked is not None and asked.shape != (len(images),):
+            raise ValueError(f"asked must be ({len(images)},), got {tuple(asked.shape)}.")
+        return self._score(features, logits, asked, resamples=20)
 
     def classify(self, images: Tensor) -> Tensor:
         """Return the classifier's probabilities (N, 10)."""
         return self._features(images)[1].softmax(dim=1)
 
+    def copying(self, images: Tensor, train: Tensor, held_out: Tensor) -> tuple[float, float]:
+        """Return the percent of images whose nearest neighbour is in `train`, its standard error.
+
+        Neighbours are sought in the features, among as many training as held-out images, that is,
+        images the generator has not seen; of the larger set, a random part is taken. 50 means no
+        copying. Copies of a few training images out of many need those in `train` to be seen.
+        """
+        generator, count = torch.Generator().manual_seed(0), min(len(train), len(held_out))
+        sets = []
+        for real in (train, held_out):
+            rows = torch.randperm(len(real), generator=generator)[:count]
+            sets.append(self.features(real[rows.to(real.device)]))
+        return copying(self.features(images), *sets)
+
+    def floor(self, count: int | None = None) -> Score:
+        """Return what real images score: the mean over six random subsets of the training images.
+
+        A subset has `count` images (`self.count` without), or half of the training images if
+        there are fewer. The spread is the standard deviation over the subsets.
+        """
+        features, logits = self._training
+        labelled = len(self.data.y_train) == len(logits)  # not where only x_train was replaced
+        generator, scores = torch.Generator().manual_seed(0), []
+        for _ in range(SUBSETS):
+            rows = torch.randperm(len(logits), generator=generator).to(self.device)
+            rows = rows[: min(count or self.count, len(rows) // 2)]
+            asked = self.data.y_train[rows] if labelled else None
+            scores.append(self._score(features[rows], logits[rows], asked, resamples=0))
+        averaged = ("distance", "density", "coverage", "shares")
+        mean = {k: np.mean([getattr(s, k) for s in scores], axis=0).tolist() for k in averaged}
+        as_asked = np.mean([s.as_asked for s in scores]).item() if labelled else None
+        spread = np.std([s.distance for s in scores], ddof=1).item()
+        return Score(**mean, spread=spread, as_asked=as_asked, missing=[])
+
     @cached_property
     def real(self) -> Score:
-        """What real images score: the mean over six random subsets of the training images.
-
-        A subset has `count` images, or half of them if there are no more than that. The spread is
-        the standard deviation over the subsets.
-        """
-        parts, logits = self._features(self.data.x_train)
-        features, generator, scores = torch.cat(parts, 1), torch.Generator().manual_seed(0), []
-        for _ in range(6):
-            rows = torch.randperm(len(logits), generator=generator).to(self.device)
-            rows = rows[: min(self.count, len(rows) // 2)]
-            scores.append(self._score(features[rows], logits[rows], resamples=0))
-        figures = torch.tensor([[s.distance, s.density, s.coverage, *s.shares] for s in scores])
-        distance, density, coverage, *shares = figures.mean(dim=0).tolist()
-        return Score(distance, figures[:, 0].std().item(), density, coverage, shares, [])
+        """The floor of `count` images."""
+        return self.floor()
 
     def table(self, rows: dict[str, Score | Tensor]) -> None:
         """Print scores, given as such or as images, between real images and three bad examples."""
@@ -181,36 +250,44 @@ class SampleQuality:
         }
         rows = {"real training images": self.real, **rows, **examples}
         width = max(map(len, rows))
-        print(f"{'':{width}}            FD-c  density  coverage  missing")
+        print(f"{'':{width}}              FD  density  coverage  as asked  missing")
         for name, row in rows.items():
             score = row if isinstance(row, Score) else self.score(row)
             figures = f"{score.distance:7.2f} ± {score.spread:4.2f}  {score.density:7.2f}"
+            asked = "" if score.as_asked is None else f"{score.as_asked:.1f} %"
             missing = " ".join(map(str, score.missing)) or "none"
-            print(f"{name:{width}}  {figures}  {score.coverage:8.2f}  {missing}")
+            print(f"{name:{width}}  {figures}  {score.coverage:8.2f}  {asked:>8}  {missing}")
 
     @cached_property
     def _radius(self) -> Tensor:
         return neighbour_distance(self.reference)
 
-    def _score(self, features: Tensor, logits: Tensor, resamples: int) -> Score:
+    @cached_property
+    def _training(self) -> tuple[Tensor, Tensor]:
+        return self._features(self.data.x_train)
+
+    def _score(self, features: Tensor, logits: Tensor, asked: Tensor | None, resamples: int):
         count, generator, distances = len(features), torch.Generator().manual_seed(0), []
         for _ in range(resamples):
             rows = torch.randint(count, (count,), generator=generator).to(self.device)
             distances.append(frechet_distance(self.reference, features[rows]))
         density, coverage = density_coverage(self.reference, self._radius, features)
-        shares = torch.bincount(logits.argmax(dim=1), minlength=10).cpu() / count
+        drawn = logits.argmax(dim=1).cpu()
+        shares = torch.bincount(drawn, minlength=10) / count
         expected = torch.bincount(self.data.y_test, minlength=10).cpu() / len(self.data.y_test)
+        right = None if asked is None else 100 * (drawn == asked.cpu()).float().mean().item()
         return Score(
             distance=frechet_distance(self.reference, features),
             spread=torch.tensor(distances).std().item() if distances else 0.0,
             density=density,
             coverage=coverage,
+            as_asked=right,
             shares=shares.tolist(),
             missing=(shares < expected / 3).nonzero().flatten().tolist(),
         )
 
     @torch.no_grad()
-    def _features(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
+    def _features(self, images: Tensor) -> tuple[Tensor, Tensor]:
         size = tuple(self.data.x_test.shape[1:])
         if tuple(images.shape[1:]) != size or len(images) < 100:
             wanted = f"(N, {', '.join(map(str, size))}) with N of at least 100"
@@ -221,10 +298,10 @@ class SampleQuality:
             for chunk in images.detach().split(1000):
                 chunk = chunk.to(self.device)
                 chunk = chunk.float() / 255 if chunk.dtype == torch.uint8 else chunk.float()
-                sets.append(self.model.features(chunk.clamp(0, 1)))
-            digit, texture = (torch.cat(parts) for parts in zip(*sets, strict=True))
-            logits = self.model.last(F.relu(digit))
-        return [digit * self.scale[0], texture * self.scale[1]], logits
+                sets.append(torch.cat(self.model.features(chunk.clamp(0, 1)), dim=1))
+            features = torch.cat(sets)
+            logits = self.model.last(F.relu(features[:, :64]))
+            return (features - self.centre) @ self.whitening, logits
 
 
 def train(data: Images) -> dict[str, np.ndarray]:
