@@ -5,6 +5,7 @@ from collections import Counter
 
 import matplotlib.pyplot as plt
 import torch
+from matplotlib.patheffects import withStroke
 from torch import nn
 
 SORTS = ["3x3, 5x5", "1x1", "grouped, depthwise", "fully connected"]
@@ -96,18 +97,21 @@ def family_tree():
 
 
 def label(axes, points, gap):
-    """Write each name beside its point {name: (x, y)}, moved up where labels would overlap."""
+    """Write each name beside its point {name: (x, y)}, moved up where it would cover another."""
     placed = []
     low, high = axes.get_xlim()
     reach = (high / low) ** 0.28  # a name is about so wide on the logarithmic axis
     for index, (name, (x, y)) in sorted(enumerate(points.items()), key=lambda item: item[1][1][1]):
+        covered = [(a, h) for a, h in points.values() if x < a < reach * x]
+        near = covered + [(a, h) for a, h in placed if max(x, a) < reach * min(x, a)]
         height = y
-        while any(abs(height - h) < gap and max(x, a) < reach * min(x, a) for a, h in placed):
+        while any(abs(height - h) < gap for _, h in near):
             height += gap / 8
         placed.append((x, height))
         start = x * (high / low) ** 0.03
         axes.plot([x, start], [y, height], color=COLOURS[index], lw=0.7)
-        axes.text(start, height, f" {name}", va="center", fontsize=8.5, color=COLOURS[index])
+        text = axes.text(start, height, f" {name}", va="center", fontsize=8.5, color=COLOURS[index])
+        text.set_path_effects([withStroke(linewidth=2.5, foreground="white")])
 
 
 def three_costs(rows, budgets):
