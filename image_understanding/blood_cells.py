@@ -66,7 +66,8 @@ def draw_boxes(axes, image: torch.Tensor, boxes: torch.Tensor, texts=None, style
             frame = {"fill": False, "edgecolor": colour, "linestyle": style, "linewidth": 1.4}
             axes.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, **frame))
             if texts:
-                axes.text(x1 + 2, y1 + 2, texts[index], color=colour, fontsize=7, va="top")
+                box = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
+                axes.text(x1, y1, texts[index], color=colour, fontsize=7, va="bottom", bbox=box)
 
 
 def connected_pieces(
