@@ -85,7 +85,7 @@ class UNet(nn.Module):
 
 
 def run(clock, device):
-    """Train in float32 on straight paths; FD-c by 20 Euler steps, and the last training losses."""
+    """Train in float32 on straight paths; FD by 20 Euler steps, and the last training losses."""
     data = mnist(device, quick_size=16)
     quality, losses, model = SampleQuality(data), [], UNet().to(device)
     settings = {"size": BATCH, "drop_last": True}
