@@ -24,8 +24,8 @@ PUBLISHED = {entry["task"].partition("/")[2]: entry for entry in read(FOLDER / "
 
 
 def ours(name: str) -> dict:
-    """Return the stored full run of a task."""
-    return read(ROOT / PUBLISHED[name]["task"] / "results.json")["full"]
+    """Return the stored full run of a task, {} if there is none of its code of today."""
+    return read(ROOT / PUBLISHED[name]["task"] / "results.json").get("full", {})
 
 
 def rows(name: str, kind: str) -> list[dict]:
@@ -60,7 +60,9 @@ def table() -> str:
     """Return the table of ours, published figures and baselines."""
     lines = [HEAD]
     for name, entry in PUBLISHED.items():
-        run, notebook = ours(name), f"{entry['task']}/{name}.ipynb"
+        if not (run := ours(name)):
+            continue
+        notebook = f"{entry['task']}/{name}.ipynb"
         title = read(ROOT / notebook)["metadata"]["task"]["title"]
         value = {run["metric"]: run["value"], **run["extra"]}[entry["metric"]]
         arrow = "↑" if run["higher_is_better"] else "↓"
