@@ -98,7 +98,7 @@ def path_tables(root: Path) -> str:
     for strand, tasks in learning_path(root).items():
         lines += [f"### {strand}", "", row("Notebook", "In one line", "Result"), "|---|---|---|"]
         for task in tasks:
-            result, results = "", Results.read(task)
+            result, results = "no full run yet", Results.read(task)
             if run := results.full:
                 result = f"{run['metric']} **{run['value']:.3g}** {run['unit']}".strip()
                 result += f" on {run['data']}"
