@@ -46,7 +46,7 @@ def test_before_the_first_full_run(page):
     text = page()
     assert text.startswith("# Deep Learning in N RTX 4090 Minutes\n") and text.endswith("End.\n")
     assert f"### More\n\n| Notebook | In one line | Result |\n|---|---|---|\n| {LINK} |" in text
-    assert f"| {LINK} | Learn a number |  |\n" in text and "old" not in text
+    assert f"| {LINK} | Learn a number | no full run yet |\n" in text and "old" not in text
     text = page(mode="quick", device="NVIDIA GeForce RTX 4090")  # shows its time only
     assert "|  | 9 s |" in text and "in N RTX" in text and "test error" not in text
 
