@@ -61,6 +61,7 @@ def record(
     names.
 
     The result must be finite and better than the baseline, and a GPU run must fit a card of 24 GB.
+    In quick mode it may equal the baseline as printed: some models solve the small data alike.
     Under `tools run` and in the tests a violation raises AssertionError; otherwise it is printed.
     """
     device, seconds, memory = used()
@@ -93,9 +94,10 @@ def record(
         f"{sum(flops.values()):.2g} FLOPs{peak} | {device_name(device)}, {precision(device)}"
     )
     wrong = []
+    tied = mode() == "quick" and f"{value:.4g}" == f"{baseline_value:.4g}"
     if not math.isfinite(value):
         wrong.append(f"{metric} is {value}: training diverged.")
-    elif not (value > baseline_value if higher_is_better else value < baseline_value):
+    elif not tied and not (value > baseline_value if higher_is_better else value < baseline_value):
         wrong.append(f"{metric} {value:.4g} does not beat {baseline_name}, {baseline_value:.4g}.")
     if device.type == "cuda" and memory and memory > 22:
         wrong.append(f"Peak memory {memory:.1f} GiB does not fit a card of 24 GB.")
