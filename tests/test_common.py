@@ -369,7 +369,9 @@ def test_a_bar_leaves_no_trace(monkeypatch, capsys):
 def test_a_palette_is_used_where_no_eye_sees_it():
     noise = plots.Image.effect_noise((64, 64), 80)
     photo = plots.Image.merge("RGB", [noise, noise.rotate(90), noise.rotate(180)])
-    for picture, mode in ((noise.convert("RGB"), "P"), (photo, "RGB")):
+    faint = [plots.Image.effect_noise((400, 400), 12).rotate(90 * turn) for turn in range(3)]
+    large = plots.Image.merge("RGB", faint)
+    for picture, mode in ((noise.convert("RGB"), "P"), (photo, "RGB"), (large, "P")):
         read = plots.Image.open(io.BytesIO(plots.png(picture)))
         assert read.mode == mode and read.size == picture.size
 
