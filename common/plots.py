@@ -51,11 +51,14 @@ def png(picture: Image.Image) -> bytes:
     small = picture.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     difference = np.asarray(small.convert("RGB"), float) - np.asarray(picture, float)
     error = np.sqrt(np.mean(difference**2))
-    exact, reduced = io.BytesIO(), io.BytesIO()
-    picture.save(exact, format="png", optimize=True)
-    small.save(reduced, format="png", optimize=True)
-    most = 4 if exact.tell() > 150_000 else 1.6
-    return (reduced if error <= most else exact).getvalue()
+    content = _encoded(small if error <= 1.6 else picture)
+    return _encoded(small) if 1.6 < error <= 4 and len(content) > 150_000 else content
+
+
+def _encoded(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="png", optimize=True)
+    return buffer.getvalue()
 
 
 def image_grid(images: torch.Tensor, columns: int, gap: int = 2) -> np.ndarray:
