@@ -9,9 +9,7 @@ Images are uint8 (N, 3, H, W). Boxes are float (N, 32, 5): a class and the corne
 pixels; pictures with fewer than 32 boxes are filled up with the class -1.
 """
 
-import hashlib
 import io
-import zipfile
 from xml.etree import ElementTree
 
 import numpy as np
@@ -25,6 +23,7 @@ from common import data_folder, fetch
 from common.data import reading
 from common.device import mode
 from common.offline_data import digits
+from image_understanding.archives import checksum, files_below
 
 COMMIT = "ec96fe4104e9bb329f0d263db95cf1edd8c09909"
 URL = f"https://github.com/Shenggan/BCCD_Dataset/archive/{COMMIT}.zip"
@@ -100,17 +99,9 @@ def connected_pieces(
 def _blood_cells() -> dict[str, Part]:
     path = data_folder() / "BCCD.zip"
     fetch([URL], path, None)  # GitHub packs anew from time to time: the contents have the checksum
-    with reading(path), zipfile.ZipFile(path) as archive:
-        members = {  # GitHub puts everything into one more folder
-            "BCCD/" + name.rpartition("BCCD/")[2]: name
-            for name in archive.namelist()
-            if "BCCD/" in name and not name.endswith("/")
-        }
-        files = {name: archive.read(member) for name, member in sorted(members.items())}
-        digest = hashlib.sha256()
-        for name, content in files.items():
-            digest.update(name.encode() + b"\0" + content)
-        if digest.hexdigest() != SHA256:
+    files = files_below(path, "BCCD")
+    with reading(path):
+        if checksum(files) != SHA256:
             raise ValueError("the checksum differs")
         return {part: _read(files, part) for part in ("train", "val", "test")}
 

@@ -1,6 +1,5 @@
 """Tests of the reader of pictures with boxes that the detection notebook imports."""
 
-import hashlib
 import io
 import zipfile
 
@@ -10,6 +9,7 @@ from PIL import Image
 
 from common.data import DataError
 from image_understanding import blood_cells
+from image_understanding.archives import checksum
 
 XML = """<annotation><object><name>{}</name><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax>
 <ymax>{}</ymax></bndbox></object><object><name>RBC</name><bndbox><xmin>9</xmin><ymin>9</ymin>
@@ -29,10 +29,7 @@ def archive(monkeypatch, tmp_path):
         files[f"BCCD/JPEGImages/{part}0.jpg"] = picture.getvalue()
         box = XML.format(blood_cells.CELLS[number], 100, 60, 200, 120 + 2 * number)
         files[f"BCCD/Annotations/{part}0.xml"] = box.encode()
-    digest = hashlib.sha256()
-    for name, content in sorted(files.items()):
-        digest.update(name.encode() + b"\0" + content)
-    monkeypatch.setattr(blood_cells, "SHA256", digest.hexdigest())
+    monkeypatch.setattr(blood_cells, "SHA256", checksum(files))
     path = tmp_path / "BCCD.zip"
     with zipfile.ZipFile(path, "w") as packed:
         packed.writestr("BCCD_Dataset-main/README.md", "not one of the files")
