@@ -5,9 +5,9 @@ import json
 import subprocess
 
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from tools.check import check, main, tracked
+from tools.check import check, lines_of_code, main, tracked
 from tools.results import Results
 from tools.tasks import all_tasks
 
@@ -199,6 +199,14 @@ def test_edited_results_are_refused(repository, changes, message):
     results.write(repository.task)
     findings = check(repository.task)
     assert any(message in finding for finding in findings), findings
+
+
+def test_comments_blank_lines_and_docstrings_are_no_code():
+    source = (
+        '"""A text."""\n\n# a comment\ndef f():\n    """One.\n\n    Two.\n    """\n    return 1'
+    )
+    notebook = new_notebook(cells=[new_code_cell(source)])
+    assert lines_of_code(notebook) == 3  # a text that is no docstring counts
 
 
 def test_a_file_that_is_no_notebook(repository, capsys):

@@ -551,9 +551,17 @@ def reading_minutes(notebook) -> int:
 
 
 def lines_of_code(notebook) -> int:
-    """Return the number of code lines: neither blank nor only a comment."""
-    lines = (line.strip() for cell in code_cells(notebook) for line in cell.source.splitlines())
-    return sum(1 for line in lines if line and not line.startswith("#"))
+    """Return the number of code lines: neither blank nor only a comment or a docstring."""
+    count = 0
+    for cell in code_cells(notebook):
+        lines = dict(enumerate(map(str.strip, cell.source.splitlines()), 1))
+        with contextlib.suppress(SyntaxError):
+            for node in ast.walk(ast.parse(cell.source)):
+                if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node):
+                    for row in range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1):
+                        lines.pop(row)
+        count += sum(1 for line in lines.values() if line and not line.startswith("#"))
+    return count
 
 
 def _calls(tree: ast.AST) -> set[str]:
