@@ -70,7 +70,8 @@ def movie_reviews() -> Reviews:
         rows = list(part.items())
         parts.append([rows[index] for index in order])
     sizes = f"{len(train):,} training and {len(test):,} test texts, {len(unlabelled):,} unlabelled"
-    print(f"Data: {name}, {sizes}; left out as duplicates: {found - len(train) - len(unlabelled)}")
+    print(f"Data: {name}, {sizes}")
+    print(f"left out as duplicates: {found - len(train) - len(unlabelled)}")
     (x, y), (x_test, y_test), (more, _) = (zip(*part, strict=True) for part in parts)
     labels, test_labels = torch.tensor(y), torch.tensor(y_test)
     return Reviews(name, classes, list(x), labels, list(x_test), test_labels, list(more))
