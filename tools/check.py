@@ -554,14 +554,21 @@ def lines_of_code(notebook) -> int:
     """Return the number of code lines: neither blank nor only a comment or a docstring."""
     count = 0
     for cell in code_cells(notebook):
-        lines = dict(enumerate(map(str.strip, cell.source.splitlines()), 1))
-        with contextlib.suppress(SyntaxError):
-            for node in ast.walk(ast.parse(cell.source)):
-                if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and ast.get_docstring(node):
-                    for row in range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1):
-                        lines.pop(row)
-        count += sum(1 for line in lines.values() if line and not line.startswith("#"))
+        texts = docstring_lines(cell.source)
+        for number, line in enumerate(cell.source.splitlines(), 1):
+            count += number not in texts and line.strip() != "" and line.strip()[0] != "#"
     return count
+
+
+def docstring_lines(source: str) -> set[int]:
+    """Return the numbers of the lines, from 1, on which functions and classes have docstrings."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except SyntaxError:
+        return set()
+    found = [node for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    texts = [node.body[0] for node in found if ast.get_docstring(node) is not None]
+    return {row for text in texts for row in range(text.lineno, (text.end_lineno or 0) + 1)}
 
 
 def _calls(tree: ast.AST) -> set[str]:
