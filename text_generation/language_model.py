@@ -16,10 +16,6 @@ Cache = list[tuple[torch.Tensor, torch.Tensor]]
 
 def norm(x: torch.Tensor) -> torch.Tensor:
     """Give each vector (..., D) a root mean square of 1 (RMS norm without a gain)."""
-    return F.rms_norm(x, x.shape[-1:]) if hasattr(F, "rms_norm") else _rms_norm(x)
-
-
-def _rms_norm(x: torch.Tensor) -> torch.Tensor:  # before torch 2.4
     return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + torch.finfo(x.dtype).eps)
 
 
@@ -96,20 +92,17 @@ def generate(
     generator: torch.Generator | None = None,
     temperature: float = 1.0,
     stop: int | None = None,
-    forbidden: tuple[int, ...] = (),
 ) -> torch.Tensor:
     """Continue prompts (B, P), all of one length, by `length` sampled ids: (B, P + length).
 
     The generator lives on the CPU, so that every device draws the same numbers. After the id
-    `stop` a row holds only that id; `forbidden` ids are never drawn. Temperature 0 takes the most
-    probable id.
+    `stop` a row holds only that id. Temperature 0 takes the most probable id.
     """
     cache: Cache = []
     ids, new = prompts, prompts
     for _ in range(length):
         with autocast(prompts.device):
             logits = model(new, cache)[:, -1].float()
-        logits[:, list(forbidden)] = -torch.inf
         if temperature == 0:
             new = logits.argmax(dim=-1, keepdim=True)
         else:

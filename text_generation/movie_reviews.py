@@ -12,13 +12,12 @@ import hashlib
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from common import data_folder, fetch
-from common.data import reading
+from common.data import reading, require_hash
 from common.device import mode
 from common.offline_data import ASCII
 
@@ -118,8 +117,8 @@ def _imdb() -> dict[str, dict[str, int]]:
                         files[f"{folder}/{name}"] = archive.extractfile(member).read().decode()
         except tarfile.TarError as error:
             raise ValueError("not an archive") from error
-        if _texts_digest(files) != TEXTS_SHA256 and _digest(path) != SHA256:
-            raise ValueError("the checksum differs")
+        if _texts_digest(files) != TEXTS_SHA256:
+            require_hash("sha256", path.read_bytes(), SHA256)
     texts: dict[str, dict[str, int]] = {folder: {} for folder in FOLDERS}
     for name, text in sorted(files.items()):
         folder = name.rpartition("/")[0]
@@ -133,10 +132,6 @@ def _texts_digest(files: dict[str, str]) -> str:
     for name, text in sorted(files.items()):
         digest.update(f"{name}\0{text}\0".encode())
     return digest.hexdigest()
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _chapters() -> dict[str, dict[str, int]]:

@@ -17,6 +17,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from tokenizers import Tokenizer
 
+from text_generation.movie_reviews import encode
+
 END = 0  # stands before and after a passage
 
 
@@ -30,15 +32,15 @@ def passages(
     a text, from its end; each has more than `least` ids.
     """
     rows, owners = [], []
-    for begin in range(0, len(texts), 1000):  # an Encoding takes much memory
-        split = [re.split(r"(?<=[.!?])\s+", text)[-8:] for text in texts[begin : begin + 1000]]
-        codes = iter(tokenizer.encode_batch([part for parts in split for part in parts]))
-        for owner, parts in enumerate(split, begin):
-            packed = _packed([next(codes).ids for _ in parts], limit - 1)
-            for passage in [ids for ids in packed if len(ids) > least][:most]:
-                row = torch.tensor([END, *passage][:limit])
-                rows.append(F.pad(row, (0, limit - len(row)), value=END))
-                owners.append(owner)
+    split = [re.split(r"(?<=[.!?])\s+", text)[-8:] for text in texts]
+    tokens, starts = encode(tokenizer, [part for parts in split for part in parts])
+    codes = iter(tokens.split(starts.diff().tolist()))
+    for owner, parts in enumerate(split):
+        packed = _packed([next(codes).tolist() for _ in parts], limit - 1)
+        for passage in [ids for ids in packed if len(ids) > least][:most]:
+            row = torch.tensor([END, *passage][:limit])
+            rows.append(F.pad(row, (0, limit - len(row)), value=END))
+            owners.append(owner)
     return torch.stack(rows), torch.tensor(owners)
 
 
