@@ -8,11 +8,12 @@ Colab, folded plotting code.
 import ast
 import hashlib
 import html
-import json
 import re
 import sys
 from importlib.metadata import distribution
 from pathlib import Path
+
+import nbformat
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -26,6 +27,7 @@ MATHJAX = "d4295dc33744836935c1399feece5159577b34c5c8ffb9f1c6324cd82e03a882"  # 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 STRANDS = learning_path(ROOT)
 TASKS = [task for tasks in STRANDS.values() for task in tasks]
+TOCTREE = "\n\n```{{toctree}}\n:hidden:\n:caption: {}\n\n{}\n```"
 
 project = html_title = re.match(r"# (.+)", README)[1]
 language = "en"
@@ -56,7 +58,6 @@ html_theme_options = {
     },
     "dark_css_variables": {"color-brand-primary": "#7cc4f4", "color-brand-content": "#7cc4f4"},
 }
-html_static_path = ["static"]
 html_favicon = "static/favicon.svg"
 html_css_files = ["site.css"]
 html_js_files = [("site.js", {"defer": "defer"})]
@@ -66,32 +67,23 @@ html_show_copyright = False
 copybutton_selector = "div.cell_input div.highlight pre, div.highlight-sh pre"
 
 
-def mathjax_file() -> str:
-    """Return the file of MathJax 3.2.2 that draws formulas as SVG and needs no other.
-
-    Raises RuntimeError if it is missing or, by its checksum, another.
-    """
-    found = distribution("sphinx-mathjax-offline")
-    path = Path(str(found.locate_file("sphinx-mathjax-offline/static/mathjax/tex-svg.js")))
-    if not path.exists() or hashlib.sha256(path.read_bytes()).hexdigest() != MATHJAX:
-        raise RuntimeError(f"{path} is not MathJax 3.2.2; install requirements-dev.txt anew.")
-    return str(path)
-
-
-html_static_path.append(mathjax_file())
+# the one file of MathJax 3.2.2 that draws formulas as SVG and needs no other
+package = distribution("sphinx-mathjax-offline")
+tex_svg = Path(str(package.locate_file("sphinx-mathjax-offline/static/mathjax/tex-svg.js")))
+if not tex_svg.exists() or hashlib.sha256(tex_svg.read_bytes()).hexdigest() != MATHJAX:
+    raise RuntimeError(f"{tex_svg} is not MathJax 3.2.2; install requirements-dev.txt anew.")
+html_static_path = ["static", str(tex_svg)]
 
 
 def read_source(app, page: str, source: list[str]) -> None:
     """Change a page's source on its way into Sphinx."""
     if page == "README":
-        source[0] = re.sub(
-            r"<!-- path -->.*<!-- /path -->", lambda _: path_cards(), source[0], flags=re.DOTALL
-        )
-        source[0] += "\n\n" + navigation()
-        return
-    task = next((task for task in TASKS if page == f"{task.path}/{task.name}"), None)
-    if task:
-        source[0] = json.dumps(site_notebook(json.loads(source[0]), task))
+        before, _, rest = source[0].partition("<!-- path -->")
+        source[0] = before + path_cards() + rest.partition("<!-- /path -->")[2]
+        source[0] += navigation()
+    for task in TASKS:
+        if page == f"{task.path}/{task.name}":
+            source[0] = nbformat.writes(site_notebook(task))
 
 
 def path_cards() -> str:
@@ -114,59 +106,39 @@ def path_cards() -> str:
 
 def navigation() -> str:
     """Return the tables of contents that make the sidebar."""
-    blocks = {
-        strand: [
-            f"{task.facts().get('title', task.name)} <{task.path}/{task.name}>" for task in tasks
-        ]
-        for strand, tasks in STRANDS.items()
-    }
-    blocks["About"] = pages
-    return "\n\n".join(
-        f"```{{toctree}}\n:hidden:\n:caption: {caption}\n\n" + "\n".join(entries) + "\n```"
-        for caption, entries in blocks.items()
-    )
+    text = ""
+    for caption, tasks in STRANDS.items():
+        entries = [f"{task.facts()['title']} <{task.path}/{task.name}>" for task in tasks]
+        text += TOCTREE.format(caption, "\n".join(entries))
+    return text + TOCTREE.format("About", "\n".join(pages))
 
 
-def site_notebook(notebook: dict, task: Task) -> dict:
+def site_notebook(task: Task) -> nbformat.NotebookNode:
     """Return a notebook with links below its title, folded plotting code and picture texts.
 
     Of its metadata only kernel and language stay, of its outputs only text and PNG pictures.
     """
-    kept = ("kernelspec", "language_info")
-    metadata = {key: notebook["metadata"][key] for key in kept if key in notebook["metadata"]}
-    notebook["metadata"] = metadata
-    for cell in notebook["cells"]:
-        source = "".join(cell["source"])
-        cell["metadata"] = {}
+    notebook = task.read_notebook()
+    for key in notebook.metadata.keys() - {"kernelspec", "language_info"}:
+        del notebook.metadata[key]
+    for cell in notebook.cells:
+        cell.metadata = {}
         cell.pop("attachments", None)
-        if cell["cell_type"] != "code":
-            cell["source"] = source
-            continue
-        alts = [alt for output in cell["outputs"] for alt in safe_output(output)]
+        alts = [alt for output in cell.get("outputs", []) for alt in safe_output(output)]
         if alts:
-            cell["metadata"]["mystnb"] = {"image": {"alt": " ".join(alts)}}
-        if alts and only_plots(source):
-            cell["metadata"]["tags"] = ["hide-input"]
-    if solutions := task.facts().get("exercises"):
-        notebook["cells"].insert(-1, folded_solutions(solutions))
-    first = notebook["cells"][0]
-    title, _, rest = first["source"].partition("\n")
-    first["source"] = f"{title}\n\n{links(task)}\n{rest}"
+            cell.metadata["mystnb"] = {"image": {"alt": " ".join(alts)}}
+        if alts and only_plots(cell.source):
+            cell.metadata["tags"] = ["hide-input"]
+    if exercises := task.facts().get("exercises"):  # our solutions of those that ask for code
+        parts = [f"# Exercise {entry['exercise']}\n{entry['solution']}" for entry in exercises]
+        show, hide = "Show our solutions", "Hide our solutions"
+        prompts = {"code_prompt_show": show, "code_prompt_hide": hide}
+        metadata = {"tags": ["hide-input"], "mystnb": prompts}
+        solutions = nbformat.v4.new_code_cell("\n\n".join(parts), metadata=metadata)
+        notebook.cells.insert(-1, solutions)
+    title, _, rest = notebook.cells[0].source.partition("\n")
+    notebook.cells[0].source = f"{title}\n\n{links(task)}\n{rest}"
     return notebook
-
-
-def folded_solutions(exercises: list[dict]) -> dict:
-    """Return a folded code cell with our solutions of the exercises that ask for code."""
-    parts = [f"# Exercise {entry['exercise']}\n{entry['solution']}" for entry in exercises]
-    prompts = {"code_prompt_show": "Show our solutions", "code_prompt_hide": "Hide our solutions"}
-    return {
-        "cell_type": "code",
-        "id": "solutions",
-        "execution_count": None,
-        "outputs": [],
-        "metadata": {"tags": ["hide-input"], "mystnb": prompts},
-        "source": "\n\n".join(parts),
-    }
 
 
 def safe_output(output: dict) -> list[str]:
@@ -202,16 +174,11 @@ def links(task: Task) -> str:
 
 def only_plots(source: str) -> bool:
     """Return whether a cell only draws: a figure, but no definition, training or test."""
-    tree = ast.parse(source)
     taught = (ast.FunctionDef, ast.ClassDef, ast.Assert)
-    nodes = list(ast.walk(tree))
-    draws = "show" in source or "plot_curves" in source
-    return (
-        draws
-        and "plt." in source
-        and "backward()" not in source
-        and not any(isinstance(node, taught) for node in nodes)
-    )
+    if any(isinstance(node, taught) for node in ast.walk(ast.parse(source))):
+        return False
+    draws = "plt." in source and ("show" in source or "plot_curves" in source)
+    return draws and "backward()" not in source
 
 
 def complete(app, page: str, template: str, context: dict, doctree) -> None:

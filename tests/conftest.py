@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import functools
+import importlib
 import json
 import shutil
 import threading
@@ -13,6 +14,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from tools.check import TEMPLATE
+from tools.command import explained
 from tools.run import save
 from tools.tasks import ROOT, Task
 
@@ -122,6 +124,12 @@ class Repository:
         notebook.cells[index].source = notebook.cells[index].source.replace(old, new)
         self.write(notebook)
 
+    def tell(self, **facts):
+        """Change what the notebook's metadata say of the task."""
+        notebook = self.task.read_notebook()
+        notebook.metadata["task"] |= facts
+        self.write(notebook)
+
     def store(self, **changes):
         """Store outputs as if the notebook had been run, with `changes` to what it recorded."""
         notebook, record = copy.deepcopy(self.task.read_notebook()), RECORD | changes
@@ -155,3 +163,27 @@ def served(folder, handler=Quiet):
 @pytest.fixture
 def repository(tmp_path):
     return Repository(tmp_path)
+
+
+@pytest.fixture
+def full(monkeypatch, tmp_path):
+    """Full mode with an empty data folder; returns the folder."""
+    monkeypatch.setenv("DL_MODE", "full")
+    monkeypatch.setenv("DL_DATA", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def ask(repository, capfd):
+    """Return a function that runs a command there; it returns status and printed text."""
+
+    def run(command, *arguments):
+        main = importlib.import_module(f"tools.{command}").main
+        try:
+            status = explained(lambda: main([*map(str, arguments)], repository.root))
+        except SystemExit as stopped:  # of argparse
+            status = stopped.code
+        captured = capfd.readouterr()
+        return status, captured.out + captured.err
+
+    return run

@@ -248,10 +248,10 @@ HELPERS = {
     "test_speed.py": ("", "Python or pytest would load it"),
     "speed_test.py": ("", "Python or pytest would load it"),
     "ipykernel.py": ("", "Python or pytest would load it"),
-    "turned.py": ("x = 1  # \u202e", "turned.py: it holds invisible characters"),
+    "turned.py": ("x = 1  # \u202e", "turned.py: it holds an invisible character"),
     "long.py": ("x = 1\n" * 400, "the modules have 400 lines, more than 350"),
-    "broken.py": ("x = =", "broken.py: line 1 is not Python"),
-    "other.py": ("import nosuch", "other.py: it imports nosuch; add it to requirements.txt"),
+    "broken.py": ("x = =", "broken.py: line 1 is not plain Python"),
+    "other.py": ("import nosuch", "other.py: it imports nosuch; add nosuch>=VERSION"),
 }
 
 

@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -16,7 +15,6 @@ import pytest
 
 from tests.conftest import served
 from tools import examine, sandbox
-from tools.command import explained
 from tools.results import Results
 from tools.tasks import TaskError
 
@@ -71,16 +69,14 @@ def contribution(repository):
 
 
 @pytest.fixture
-def verdict(contribution, capfd):
+def verdict(contribution, ask):
     """Return a function that commits, examines from main, and returns status and printed text."""
 
-    def judge(*arguments):
+    def judge(*options):
         commit(contribution)
         git(contribution, "switch", "--quiet", "main")
-        arguments = ["image_generation/tiny", "--branch", "ada.tiny", *arguments]
-        status = explained(lambda: examine.main(arguments, contribution.root))
-        printed = capfd.readouterr()
-        return status, " ".join(f"{printed.out} {printed.err}".split())
+        status, printed = ask("examine", "image_generation/tiny", "--branch", "ada.tiny", *options)
+        return status, " ".join(printed.split())
 
     return judge
 
@@ -289,9 +285,7 @@ def test_a_full_run_reads_declared_data(
     monkeypatch.setattr(examine, "check_learning", lambda runs, record: [])
     with served(folder) as address:
         item = {"url": f"{address}/numbers.txt", "hash": f"sha256:{digest}", "file": "numbers.txt"}
-        notebook = contribution.task.read_notebook()
-        notebook.metadata["task"]["data"] = [item]
-        contribution.write(notebook)
+        contribution.tell(data=[item])
         status, printed = verdict("--full", "--merge")
     if right:
         assert status == 0 and Results.read(contribution.task).stored == "full", printed
@@ -377,28 +371,25 @@ def test_all_text_is_shown_without_running_it(contribution, verdict, monkeypatch
     assert '+name = "0 steps"' in printed
 
 
-def test_uncommitted_changes_and_other_commits_are_refused(contribution, capsys):
-    contribution.store()
-    commit(contribution)
-    (contribution.task.folder / "requirements.txt").write_text("torch>=2.3\n")
-    assert examine.main(["tiny"], contribution.root) == 1
-    assert "has changes here that are not committed" in capsys.readouterr().out
-    with pytest.raises(TaskError, match="not at abc; fetch it again"):
-        examine.main(["tiny", "--commit", "abc"], contribution.root)
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["tinny", "--branch", "ada.tiny"], "no task is called tinny; did you mean tiny?"),
+        (
+            ["tinny", "--branch", "ada.tiny"],
+            "On ada.tiny: There is no task tinny; did you mean tiny?",
+        ),
         (["tiny", "--branch", "ada"], "There is no branch ada; fetch it first: git fetch"),
-        (["tiny", "--branch", "main"], "On main no task is called tiny"),
+        (["tiny", "--branch", "main"], "On main: There is no task tiny"),
+        (["tiny", "--commit", "abc"], "not at abc; fetch it again"),
+        (["tiny"], "has changes here that are not committed"),
     ],
 )
-def test_a_wrong_command_says_what_to_do(contribution, arguments, message):
+def test_wrong_commands_and_uncommitted_changes_are_refused(contribution, ask, arguments, message):
+    contribution.store()
     commit(contribution)
-    with pytest.raises(TaskError, match=re.escape(message)):
-        examine.main(arguments, contribution.root)
+    (contribution.task.folder / "requirements.txt").write_text("torch>=2.3\n")
+    status, printed = ask("examine", *arguments)
+    assert status in (1, 2) and message in printed
 
 
 def test_compare_accepts_what_is_close():

@@ -6,7 +6,6 @@ from unittest.mock import Mock
 import pytest
 
 from tools import command, mutate
-from tools.command import explained
 from tools.results import Results
 from tools.tasks import all_tasks
 
@@ -29,20 +28,14 @@ def write(task, **changes):
     (task.folder / "mutations.toml").write_text(text)
 
 
-def run(task, capsys, *options):
-    status = explained(lambda: mutate.main([task.path, *options], task.root))
-    captured = capsys.readouterr()
-    return status, captured.out + captured.err
-
-
-def test_a_check_that_fails_kills_and_counts_are_stored(task, repository, capsys):
+def test_a_check_that_fails_kills_and_counts_are_stored(task, repository, ask):
     # a cell can read the source of its functions
     new = "import inspect\ndef three():\n    return 3\n"
     new += "assert 'return 3' in inspect.getsource(three)\ndouble = steps * 2"
     repository.edit(3, "double = steps * 2", new)
     repository.store()
     write(task)
-    status, printed = run(task, capsys, "--save")
+    status, printed = ask("mutate", "tiny", "--save")
     assert status == 0 and "1 of 1 mutations killed" in printed
     counts = Results.read(task).mutations
     assert (counts["killed"], counts["of"]) == (1, 1)
@@ -58,9 +51,9 @@ def test_a_check_that_fails_kills_and_counts_are_stored(task, repository, capsys
         ({"new": "__import__('sys').exit(0)"}, "SystemExit in In [2], line 7 instead"),
     ],
 )
-def test_anything_else_is_a_failure(task, capsys, changes, message):
+def test_anything_else_is_a_failure(task, ask, changes, message):
     write(task, **changes)
-    status, printed = run(task, capsys)
+    status, printed = ask("mutate", "tiny")
     assert status == 1 and message in printed, printed
 
 
@@ -72,42 +65,41 @@ def test_anything_else_is_a_failure(task, capsys, changes, message):
         ({"new": "steps * 2"}, "changes nothing"),
         ({"check": "double = steps * 2"}, "changes the check itself"),
         ({"colour": "x"}, "has an unknown key or an odd value: colour"),
+        ("[[mutations]]", "has mutations, which is neither settings nor [[mutation]]"),
+        ('mutation = "x"', "write settings = {...} and [[mutation]]"),
+        ("settings = 3", "write settings = {...} and [[mutation]]"),
+        ("[[mutation]]", "the mutation 'number 1' needs name, old, new and check"),
+        ("<", "is not TOML"),
     ],
 )
-def test_a_file_that_no_longer_fits_says_so(task, capsys, changes, message):
-    write(task, **changes)
-    status, printed = run(task, capsys)
+def test_odd_files_are_refused_in_a_sentence(task, ask, changes, message):
+    if isinstance(changes, dict):
+        write(task, **changes)
+    else:
+        (task.folder / "mutations.toml").write_text(changes)
+    status, printed = ask("mutate", "tiny")
     assert status == 2 and message in printed and "image_generation/tiny/mutations.toml" in printed
 
 
-@pytest.mark.parametrize(
-    "text", ["[[mutations]]", 'mutation = "x"', "settings = 3", "[[mutation]]", "<"]
-)
-def test_odd_files_are_refused_in_a_sentence(task, capsys, text):
-    (task.folder / "mutations.toml").write_text(text)
-    status, printed = run(task, capsys)
-    assert status == 2 and "image_generation/tiny/mutations.toml" in printed
-
-
-def test_a_folder_that_cannot_be_written_is_found_before(task, capsys, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_found_before(task, ask, monkeypatch):
     write(task)
     monkeypatch.setattr(mutate, "run", None)
     monkeypatch.setattr(command.tempfile, "TemporaryFile", Mock(side_effect=OSError("read-only")))
-    status, printed = run(task, capsys, "--save")
+    status, printed = ask("mutate", "tiny", "--save")
     assert status == 2 and "Nothing was run: tiny/ cannot be written (read-only)" in printed
 
 
-def test_a_broken_notebook_kills_nothing(task, repository, capsys):
+def test_a_broken_notebook_kills_nothing(task, repository, ask):
     repository.edit(3, "steps * 2", "steps * 4")
     write(task, old="steps * 4")
-    status, printed = run(task, capsys)
+    status, printed = ask("mutate", "tiny")
     assert status == 1 and "the notebook as it is fails: killed" in printed
 
 
 @pytest.mark.mutations
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("task", all_tasks(), ids=lambda task: task.path)
-def test_the_checks_of_every_notebook_notice(task, capsys):
+def test_the_checks_of_every_notebook_notice(task):
     assert len(mutate.read_mutations(task)[1]) >= 6, "write at least six mutations"
     killed, problems = mutate.run(task)
     assert not problems, "\n".join(problems)

@@ -1,5 +1,6 @@
 """The repository's notebooks: all are collected, none is slow, and a broken one turns red."""
 
+import ast
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import pytest
 
 from tools.check import QUICK_SECONDS
 from tools.results import Results
-from tools.tasks import ROOT, all_tasks, categories, learning_path
+from tools.tasks import ROOT, all_tasks, categories, code_cells, find_tasks, learning_path
 
 TASKS = all_tasks()
 QUICK = {task: Results.read(task).quick for task in TASKS}
@@ -44,6 +45,17 @@ def test_what_a_notebook_needs_is_taught_before_it():
             needs = set(task.facts()["needs"])
             assert needs <= paths, f"{task.path} needs {needs - paths}, which nobody teaches"
             assert not needs & set(strand[number:]), f"{task.path} needs what comes later"
+
+
+def test_the_module_of_the_u_net_is_what_ddpm_explains():
+    def classes(source):
+        nodes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+        return {node.name: ast.dump(node) for node in nodes}
+
+    cells = code_cells(find_tasks(["ddpm"])[0].read_notebook())
+    shown = classes("\n".join(cell.source for cell in cells))
+    module = classes((ROOT / "image_generation" / "unet.py").read_text(encoding="utf-8"))
+    assert module and module.items() <= shown.items()
 
 
 def test_a_cell_that_fails_is_red_and_stops_the_notebook_and_the_network_is_cut(repository):

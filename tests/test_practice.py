@@ -9,7 +9,6 @@ import pytest
 
 from tools import practice
 from tools.check import check
-from tools.command import explained
 from tools.tasks import all_tasks, code_cells
 
 CODE = '''def double(x):
@@ -33,13 +32,11 @@ MUTATION = '[[mutation]]\nname = "{0}"\nold = "{0}"\nnew = "{1}"\ncheck = "{2}"\
 @pytest.fixture
 def task(repository):
     repository.edit(5, "value = 80.0", CODE + "\nvalue = 80.0")
-    notebook = repository.task.read_notebook()
     items = [{"name": "double", "hint": "Add it to itself."}]
     items.append({"name": "Model.square", "hint": "Times itself."})
     exercise = {"exercise": 1, "check": "assert z == 7, 'seven'", "solution": "z = 7"}
-    notebook.metadata["task"] |= {"practice": items, "exercises": [exercise]}
-    notebook.cells[6].source += "\n\nBegin with `python -m tools practice tiny`."
-    repository.write(notebook)
+    repository.tell(practice=items, exercises=[exercise])
+    repository.edit(6, "## Record", "## Record\n\nBegin with `python -m tools practice tiny`.")
     rows = [("2 * x", "3 * x", "assert double(3)"), ("2 *", "4 *", "assert double(3)")]
     rows += [("x * x", "x + x", "Model().square"), ("return y", "return x", "Model().square")]
     text = "".join(MUTATION.format(*row) for row in rows)
@@ -48,15 +45,8 @@ def task(repository):
 
 
 @pytest.fixture
-def ask(task, capsys):
-    """Return a function that runs the command and returns its status and what it prints."""
-
-    def run(*arguments):
-        status = explained(lambda: practice.main(["tiny", *arguments], task.root))
-        captured = capsys.readouterr()
-        return status, captured.out + captured.err
-
-    return run
+def practise(ask):
+    return lambda *options: ask("practice", "tiny", *options)
 
 
 def edit(task, old, new):
@@ -70,8 +60,8 @@ def turn(name):
     return f'raise NotImplementedError(\\"your turn: {name}\\")'
 
 
-def test_a_reader_s_way_from_blanks_to_solved(task, ask):
-    assert ask()[0] == 0
+def test_a_reader_s_way_from_blanks_to_solved(task, practise):
+    assert practise()[0] == 0
     path = task.root / "practice" / "tiny.ipynb"
     copy = nbformat.read(path, as_version=4)
     nbformat.validate(copy)
@@ -79,50 +69,52 @@ def test_a_reader_s_way_from_blanks_to_solved(task, ask):
     assert "return 2 * x" not in source and '"""2 x."""' in source and "y = x * x" not in source
     assert "<summary>A hint</summary>\n\nTimes itself." in source
     assert not any(cell.outputs for cell in code_cells(copy)) and "stamp" not in copy.metadata
-    status, printed = ask("--check")
+    status, printed = practise("--check")
     assert status == 1 and "to do   double\nto do   Model.square" in printed and "0 of 3" in printed
     edit(task, turn("double"), "return 3 * x")
-    status, printed = ask("--check")
+    status, printed = practise("--check")
     assert "failed: AssertionError: twice three is six" in printed and "0 of 3" in printed
     edit(task, "return 3 * x", "return x + x")
     edit(task, turn("Model.square"), "return x ** 2")
-    status, printed = ask("--check")
+    status, printed = practise("--check")
     assert "solved  Model.square\nto do   exercise 1\n2 of 3" in printed
     edit(task, "return x ** 2", "return x")  # judged in the same cell, after double
-    status, printed = ask("--check")
+    status, printed = practise("--check")
     assert 'solved  double\nwrong   Model.square: Cell [4] under "Training"' in printed
     edit(task, "return x\\n", "return x ** 2\\n")
     edit(task, turn("exercise 1"), "z = 7")
     solved = "solved  double\nsolved  Model.square\nsolved  exercise 1\n3 of 3\n"
-    assert ask("--check") == (0, solved)
-    assert ask("--solution", "Model.square")[1].strip().startswith("def square(self, x):")
-    assert ask("--solution", "exercise 1")[1] == "z = 7\n"
-    assert "is there already" in ask()[1] and "return x + x" in path.read_text()
-    assert "kept in tiny.backup-" in ask("--reset", "Model.square")[1]
+    assert practise("--check") == (0, solved)
+    assert practise("--solution", "Model.square")[1].strip().startswith("def square(self, x):")
+    assert practise("--solution", "exercise 1")[1] == "z = 7\n"
+    assert "is there already" in practise()[1] and "return x + x" in path.read_text()
+    assert "kept in tiny.backup-" in practise("--reset", "Model.square")[1]
     text = path.read_text()  # both items stand in one cell; what was written in the other stays
     assert "your turn: Model.square" in text and "return x + x" in text and "z = 7" in text
     assert len(list(path.parent.glob("tiny.backup-*"))) == 1
 
 
-def test_bad_input_gets_a_sentence(task, ask, repository, monkeypatch):
-    assert "There is no tiny.ipynb: python -m tools practice tiny writes it" in ask("--check")[1]
-    ask()
-    assert "There is no item duble; did you mean double?" in ask("--solution", "duble")[1]
+def test_bad_input_gets_a_sentence(task, practise, repository, monkeypatch):
+    assert (
+        "There is no tiny.ipynb: python -m tools practice tiny writes it" in practise("--check")[1]
+    )
+    practise()
+    assert "There is no item duble; did you mean double?" in practise("--solution", "duble")[1]
     edit(task, turn("double"), "return 2 *")
-    status, printed = ask("--check")
+    status, printed = practise("--check")
     assert status == 1 and "wrong   double: Cell [4] under" in printed
     assert "SyntaxError: invalid syntax" in printed and "line 3)" in printed
     edit(task, turn("Model.square"), "return x ** 2")
-    assert "waits   Model.square" in ask("--check")[1]
-    assert "kept in tiny.backup-" in ask("--reset", "double")[1]
+    assert "waits   Model.square" in practise("--check")[1]
+    assert "kept in tiny.backup-" in practise("--reset", "double")[1]
     edit(task, turn("double"), "return 2 *")
     monkeypatch.setattr(practice, "SECONDS", 20)
     edit(task, "return 2 *", "while True: pass")
-    status, printed = ask("--check")
+    status, printed = practise("--check")
     assert status == 1 and "wrong   double: Cell [4]" in printed
     assert "it took longer than" in printed
     repository.edit(3, "quick=3", "quick=4")
-    assert "belongs to another version of the notebook" in ask("--check")[1]
+    assert "belongs to another version of the notebook" in practise("--check")[1]
 
 
 def test_items_that_cannot_be_judged_are_refused(task, repository):

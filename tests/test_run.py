@@ -22,10 +22,6 @@ from tools.results import Results
 from tools.tasks import TaskError, find_tasks, learning_path
 
 
-def start(repository, *arguments):
-    return explained(lambda: run.main(list(arguments), repository.root))
-
-
 def copies(repository):
     return sorted(path.name for path in (repository.root / "runs").glob("*"))
 
@@ -34,15 +30,15 @@ def read_copy(repository, name="tiny.quick"):
     return nbformat.read(repository.root / "runs" / f"{name}.ipynb", as_version=4)
 
 
-def test_a_run_writes_a_copy_that_speaks_of_itself(repository, capsys, monkeypatch):
+def test_a_run_writes_a_copy_that_speaks_of_itself(repository, ask, monkeypatch):
     monkeypatch.setenv("JUPYTER_PATH", str(repository.root))  # another Python's kernel
     (repository.root / "kernels" / "python3").mkdir(parents=True)
     spec = {"argv": ["no-such-python", "{connection_file}"], "display_name": "x", "language": "x"}
     (repository.root / "kernels" / "python3" / "kernel.json").write_text(json.dumps(spec))
     repository.store(mode="full", value=1.0)
     before = repository.task.notebook.read_bytes()
-    assert start(repository, "image_generation/tiny") == 0
-    printed = capsys.readouterr().out
+    status, printed = ask("run", "image_generation/tiny")
+    assert status == 0
     for line in ("[2/4] Settings", "[3/4] Training", "step 2", "This quick run on noise: test err"):
         assert line in printed
     assert repository.task.notebook.read_bytes() == before
@@ -52,17 +48,15 @@ def test_a_run_writes_a_copy_that_speaks_of_itself(repository, capsys, monkeypat
     assert "(quick mode" in cells[0].source and "(full mode" not in cells[0].source
 
 
-def test_save_stores_checked_outputs_and_a_second_run_repeats_them(repository, capsys):
-    assert start(repository, "--save", "tiny") == 0
+def test_save_stores_checked_outputs_and_a_second_run_repeats_them(repository, ask):
+    assert ask("run", "--save", "tiny")[0] == 0
     assert check(repository.task) == []
     first = repository.task.read_notebook()
     assert first.metadata.stamp.mode == "quick" and first.metadata.language_info.version
     assert os.name == "nt" or 0.1 < Results.read(repository.task).quick["cpu_seconds"] < 60
-    assert start(repository, "--save", "tiny") == 0
+    assert ask("run", "--save", "tiny")[0] == 0
     second = repository.task.read_notebook()
     assert check(repository.task) == [] and first.cells[2:7] == second.cells[2:7]
-    assert start(repository, "--list") == 0
-    assert "image_generation/tiny" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -74,7 +68,7 @@ def test_save_stores_checked_outputs_and_a_second_run_repeats_them(repository, c
         ("import time; time.sleep(60)", "it took longer than the limit of a cell"),
     ],
 )
-def test_a_failing_cell_is_named_and_a_good_copy_stays(repository, capsys, line, message):
+def test_a_failing_cell_is_named_and_a_good_copy_stays(repository, ask, line, message):
     notebook = repository.notebook()
     notebook.cells[1].source = "import os"  # nothing that takes seconds
     notebook.cells[3].source = 'print("before")'
@@ -83,9 +77,9 @@ def test_a_failing_cell_is_named_and_a_good_copy_stays(repository, capsys, line,
     (repository.root / "runs").mkdir()
     (repository.root / "runs" / "tiny.quick.ipynb").write_text("good")
     before = repository.task.notebook.read_bytes()
-    assert start(repository, "--save", "--cell-timeout", "2", "tiny") == 1
-    error = capsys.readouterr().err
-    assert 'image_generation/tiny: Cell [3] under "Training" failed: ' in error and message in error
+    status, printed = ask("run", "--save", "--cell-timeout", 2, "tiny")
+    assert status == 1 and message in printed
+    assert 'image_generation/tiny: Cell [3] under "Training" failed: ' in printed
     assert repository.task.notebook.read_bytes() == before and not repository.task.results.exists()
     assert copies(repository) == ["tiny.quick.failed.ipynb", "tiny.quick.ipynb"]
     assert (repository.root / "runs" / "tiny.quick.ipynb").read_text() == "good"
@@ -96,9 +90,7 @@ def test_a_failing_cell_is_named_and_a_good_copy_stays(repository, capsys, line,
 
 @pytest.mark.skipif(os.name == "nt", reason="signals differ on Windows")
 def test_an_interrupted_run_keeps_what_it_has_and_leaves_no_kernel(repository):
-    notebook = repository.notebook()
-    notebook.cells[5].source = "import time\nprint('sleeping')\ntime.sleep(60)"
-    repository.write(notebook)
+    repository.edit(5, "value = 80.0", "import time\nprint('sleeping')\ntime.sleep(60)")
     command = [sys.executable, "-m", "tools", "run", "tiny"]
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, cwd=repository.root, **piped) as process:
@@ -114,23 +106,18 @@ def test_an_interrupted_run_keeps_what_it_has_and_leaves_no_kernel(repository):
     assert not [line for line in processes.splitlines() if line.split()[0] == str(process.pid)]
 
 
-def test_what_cannot_be_stored_is_said(repository, capsys):
-    notebook = repository.notebook()
-    notebook.cells[7].source = "x = 1"
-    repository.write(notebook)
-    assert start(repository, "--save", "tiny") == 1
-    assert "Nothing was stored: the notebook did not call record" in capsys.readouterr().err
-    notebook.cells[0].source = "# Tiny"
-    repository.write(notebook)
-    assert start(repository, "tiny") == 1
-    assert "lacks the lines <!-- result -->" in capsys.readouterr().err
+def test_what_cannot_be_stored_is_said(repository, ask):
+    repository.edit(7, "record(", "dict(")
+    assert "Nothing was stored: the notebook did not call rec" in ask("run", "--save", "tiny")[1]
+    repository.edit(0, "<!-- result -->", "")
+    status, printed = ask("run", "tiny")
+    assert status == 1 and "lacks the lines <!-- result -->" in printed
     shutil.rmtree(repository.root / "runs")
     (repository.root / "runs").write_text("a file where the folder should be")
-    assert start(repository, "tiny") == 1
-    assert "Nothing was run: runs/ cannot be written" in capsys.readouterr().err
+    assert "Nothing was run: runs/ cannot be written" in ask("run", "tiny")[1]
 
 
-def test_an_hour_is_not_lost_by_an_edit(repository, capsys, monkeypatch):
+def test_an_hour_is_not_lost_by_an_edit(repository, ask, monkeypatch):
     real = run.execute
 
     def execute_and_edit(notebook, task, mode, timeout):
@@ -139,14 +126,14 @@ def test_an_hour_is_not_lost_by_an_edit(repository, capsys, monkeypatch):
         return recorded
 
     monkeypatch.setattr(run, "execute", execute_and_edit)
-    assert start(repository, "--save", "tiny") == 1
-    assert "code was changed while it ran" in capsys.readouterr().err
+    status, printed = ask("run", "--save", "tiny")
+    assert status == 1 and "code was changed while it ran" in printed
     assert "stamp" not in repository.task.read_notebook().metadata
     assert "This quick run" in read_copy(repository).cells[7].outputs[0].text
 
 
 @pytest.mark.parametrize("full", ["runs", "results.json", "tiny.ipynb"])
-def test_a_full_disk_loses_nothing(repository, capsys, monkeypatch, tmp_path_factory, full):
+def test_a_full_disk_loses_nothing(repository, ask, monkeypatch, tmp_path_factory, full):
     elsewhere, write = tmp_path_factory.mktemp("elsewhere"), Path.write_bytes
 
     def write_bytes(path, content):
@@ -157,8 +144,8 @@ def test_a_full_disk_loses_nothing(repository, capsys, monkeypatch, tmp_path_fac
     monkeypatch.setattr(Path, "write_bytes", write_bytes)
     monkeypatch.setattr(run.tempfile, "tempdir", str(elsewhere))
     before = repository.task.notebook.read_bytes()
-    assert start(repository, "--save", "tiny") == (full != "runs")
-    said = "".join(capsys.readouterr())
+    status, said = ask("run", "--save", "tiny")
+    assert status == (full != "runs")
     copy = elsewhere if full == "runs" else repository.root / "runs"
     assert ("Nothing was stored: No space left" in said) == (full != "runs"), said
     assert "No space left" in said and (copy / "tiny.quick.ipynb").exists(), said
@@ -197,39 +184,38 @@ def test_a_quick_run_never_replaces_a_full_one(repository):
     assert not Results.read(repository.task).full and check(repository.task) == []
 
 
-def test_seeds_are_run_and_their_figures_stored(repository, capsys):
+def test_seeds_are_run_and_their_figures_stored(repository, ask):
     repository.store()
-    assert start(repository, "--seeds", "2", "tiny") == 0
-    printed = capsys.readouterr().out
-    assert "seed 1: test error" in printed and "standard deviation" in printed
+    status, printed = ask("run", "--seeds", 2, "tiny")
+    assert status == 0 and "seed 1: test error" in printed and "standard deviation" in printed
     values = Results.read(repository.task).seeds["quick"]["values"]
     assert len(values) == 2 and values[0] != values[1]
     assert check(repository.task) == []
     repository.edit(7, "record(", "assert seed < 1\nrecord(")
-    assert start(repository, "--seeds", "2", "tiny") == 1  # the first figure is kept
+    assert ask("run", "--seeds", 2, "tiny")[0] == 1  # the first figure is kept
     assert len(Results.read(repository.task).seeds["quick"]["values"]) == 1
 
 
-def test_settings_are_replaced_and_never_stored(repository, capsys):
+def test_settings_are_replaced_and_never_stored(repository, ask):
     before = repository.task.notebook.read_bytes()
     file = repository.root / "record.json"
-    assert start(repository, "--set", "learning_rate=0.0", "--record", str(file), "tiny") == 0
+    assert ask("run", "--set", "learning_rate=0.0", "--record", file, "tiny")[0] == 0
     assert 80 <= json.loads(file.read_text())["value"] <= 81
     assert copies(repository) == ["tiny.quick.learning_rate=0.0.ipynb"]
     assert repository.task.notebook.read_bytes() == before and not repository.task.results.exists()
-    assert start(repository, "--set", "rate=0.0", "tiny") == 2
-    assert "No cell assigns rate at top level" in capsys.readouterr().err
+    status, printed = ask("run", "--set", "rate=0.0", "tiny")
+    assert status == 2 and "No cell assigns rate at top level" in printed
 
 
-def test_a_broken_task_hides_no_other(repository, capsys):
+def test_a_broken_task_hides_no_other(repository, ask):
     broken = repository.root / "image_generation" / "broken"
     broken.mkdir()
     (broken / "broken.ipynb").write_text("<<<<<<< HEAD\n")
-    assert start(repository, "--list") == 0
-    printed = capsys.readouterr().out
-    assert "image_generation/tiny" in printed and "broken.ipynb is not a notebook" in printed
-    assert start(repository, "broken") == 2
-    assert "Traceback" not in capsys.readouterr().err
+    status, printed = ask("run", "--list")
+    assert status == 0 and "image_generation/tiny" in printed
+    assert "broken.ipynb is not a notebook" in printed
+    status, printed = ask("run", "broken")
+    assert status == 2 and "Traceback" not in printed
 
 
 @pytest.mark.parametrize(
@@ -250,13 +236,10 @@ def test_a_broken_task_hides_no_other(repository, capsys):
         (["--save", "--seeds", "2", "tiny"], "leave out --set and --seeds"),
     ],
 )
-def test_a_wrong_command_gets_a_sentence(repository, capsys, monkeypatch, arguments, message):
+def test_a_wrong_command_gets_a_sentence(ask, monkeypatch, arguments, message):
     monkeypatch.setenv("DL_MODE", "fast")
-    try:
-        status = start(repository, *arguments)
-    except SystemExit as stopped:
-        status = stopped.code
-    assert status == 2 and message in capsys.readouterr().err
+    status, printed = ask("run", *arguments)
+    assert status == 2 and message in printed
 
 
 def test_names_of_tasks(repository):
@@ -272,9 +255,8 @@ def test_names_of_tasks(repository):
 
 def test_the_learning_path_follows_its_file(repository):
     for name in ("b", "a"):
-        folder = repository.root / "image_generation" / name
-        folder.mkdir()
-        shutil.copy(repository.task.notebook, folder / f"{name}.ipynb")
+        (repository.root / "image_generation" / name).mkdir()
+        (repository.root / "image_generation" / name / f"{name}.ipynb").touch()
     strands = '[[strand]]\nname = "S"\ntasks = ["tiny", "later", "a"]\n'
     (repository.root / "path.toml").write_text(strands)
     path = learning_path(repository.root)

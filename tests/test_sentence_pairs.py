@@ -39,17 +39,15 @@ def test_numbers_differ_and_change_the_order(monkeypatch):
     assert target == ", ".join(f"{tens[ten]} {ones[one]}" for one, ten in words)
 
 
-def test_multi30k_is_read_lower_cased_line_by_line(monkeypatch, tmp_path):
-    monkeypatch.setenv("DL_MODE", "full")
-    monkeypatch.setenv("DL_DATA", str(tmp_path))
-    (tmp_path / "multi30k").mkdir()
+def test_multi30k_is_read_lower_cased_line_by_line(full, monkeypatch):
+    (full / "multi30k").mkdir()
     for name in sentence_pairs.SHA256:
         text = "Zwei  Hunde.\nÄpfel!\n" if ".de." in name else "Two dogs.\nApples!\n"
         blob = gzip.compress(text.encode())
-        (tmp_path / "multi30k" / name).write_bytes(blob)
+        (full / "multi30k" / name).write_bytes(blob)
         monkeypatch.setitem(sentence_pairs.SHA256, name, hashlib.sha256(blob).hexdigest())
     _, train, _, test = sentence_pairs.sentence_pairs()
     assert train == test == [("zwei hunde.", "two dogs."), ("äpfel!", "apples!")]
-    (tmp_path / "multi30k" / "val.de.gz").write_bytes(blob[:-9])
+    (full / "multi30k" / "val.de.gz").write_bytes(blob[:-9])
     with pytest.raises(DataError, match="val.de.gz is corrupt or truncated. Delete it"):
         sentence_pairs.sentence_pairs()

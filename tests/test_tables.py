@@ -76,9 +76,7 @@ def test_the_title_stays_approximate_while_a_task_is_missing(page, repository):
 
 
 def test_what_a_larger_run_on_a_gpu_takes_is_in_the_title(page, repository):
-    notebook = repository.task.read_notebook()
-    notebook.metadata["task"]["gpu"] = {"flops": 165e12 * 0.25 * 7200, "expected": "0.1 %"}
-    repository.write(notebook)
+    repository.tell(gpu={"flops": 165e12 * 0.25 * 7200, "expected": "0.1 %"})
     assert "# Deep Learning in ≈ 2 RTX 4090 Hours" in page()
     text = page(mode="full", device="CPU, 1 core")
     assert "3 PFLOP | 9 s on CPU, 1 core | ≈ 2 |" in text
@@ -113,12 +111,11 @@ def test_pages_show_mutations_and_pictures_and_link_to_their_parent(page, reposi
         tables.main([], repository.root)
 
 
-def test_what_is_out_of_date_or_broken_is_named(page, repository, capsys):
+def test_what_is_out_of_date_or_broken_is_named(page, repository, ask):
     page()
     repository.store(mode="full")
-    capsys.readouterr()
-    assert tables.main(["--check"], repository.root) == 1
-    assert "README.md is out of date: run python -m tools tables" in capsys.readouterr().out
+    status, printed = ask("tables", "--check")
+    assert status == 1 and "README.md is out of date: run python -m tools tables" in printed
     repository.task.results.write_text("<<<<<<<")
     with pytest.raises(TaskError, match="image_generation/tiny/results.json is not a record"):
         tables.main([], repository.root)
@@ -139,9 +136,7 @@ def test_odd_metadata_and_files_are_named(page, repository, facts, message):
         with pytest.raises(TaskError, match="path.toml is no list of strands"):
             tables.main([], repository.root)
     (repository.root / "path.toml").unlink()
-    notebook = repository.task.read_notebook()
-    notebook.metadata["task"] |= facts
-    repository.write(notebook)
+    repository.tell(**facts)
     with pytest.raises(TaskError, match=message):
         tables.main([], repository.root)
     (repository.root / "README.md").write_bytes(b"\xff\xfe")

@@ -33,5 +33,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # not every Windows pipe knows every character
     sys.exit(main(sys.argv[1:]))

@@ -20,6 +20,11 @@ from importlib import metadata
 from pathlib import Path
 
 import nbformat
+from markdown_it.renderer import RendererHTML
+from markdown_it.tree import SyntaxTreeNode
+from myst_parser.config.main import MdParserConfig
+from myst_parser.parsers.mdit import create_md_parser
+from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from tools import practice
@@ -84,9 +89,8 @@ def check(task: Task) -> list[str]:
     except (TaskError, nbformat.ValidationError) as error:
         reason = str(error).partition("\n")[0]
         return [reason if task.path in reason else f"{task.path}: not a valid notebook: {reason}"]
-    parts = [_sizes(task, notebook), _cells(task, notebook), _anatomy(notebook)]
-    parts += [_facts(task, notebook)]
-    findings = [finding for part in parts for finding in part]
+    findings = [*_sizes(task, notebook), *_cells(task, notebook), *_anatomy(notebook)]
+    findings += _facts(task, notebook)
     if not any("is not plain Python" in finding for finding in findings):
         findings += [*_code(notebook), *_outputs(task, notebook), *_stamp(notebook, task)]
         findings += _practice(task)
@@ -114,13 +118,9 @@ def _sizes(task: Task, notebook) -> Iterator[str]:
 
 def _cells(task: Task, notebook) -> Iterator[str]:
     """What holds for every cell by itself."""
-    listed = _listed(task)
     for number, cell in enumerate(notebook.cells, 1):
         place = f", cell {number}: "
-        for character in sorted(invisible(cell.source)):
-            yield f"{place}it holds an invisible character, U+{ord(character):04X}; remove it."
-        if match := ABSOLUTE_PATH.search(cell.source):
-            yield f"{place}{match.group()} exists on one machine only; use a relative path."
+        yield from (place + text for text in _text(cell.source))
         for match in UNWRITTEN.finditer(cell.source):
             yield f"{place}write this part and delete its marker: {match.group().strip()}"
         for name in sorted({*cell.metadata} - {"lines_to_next_cell"}):
@@ -133,59 +133,63 @@ def _cells(task: Task, notebook) -> Iterator[str]:
             yield from (place + text for text in markdown(cell.source, task.folder, number == 1))
         if cell.cell_type != "code":
             continue
-        if match := SKIP.search(cell.source):
-            yield f"{place}remove the comment {match.group(1)}: every cell is run and checked."
+        if skip := SKIP.search(cell.source):
+            yield f"{place}remove the comment {skip[1]}: every cell is run and checked."
         for line in cell.source.splitlines():
             if len(line) > MOST_WIDTH:
                 yield f"{place}a line has {len(line)} columns, more than {MOST_WIDTH}: {line[:40]}"
-        try:
-            tree = ast.parse(cell.source)
-        except SyntaxError as error:
-            yield (
-                f"{place}line {error.lineno} is not plain Python ({error.msg}); "
-                "use no magics or shell commands."
-            )
-            continue
-        for name in sorted(_imports(tree, task) - listed):
-            where = f"{task.path}/requirements.txt"
-            yield f"{place}it imports {name}; add {name}>=VERSION to {where}."
+        yield from (place + text for text in _python(cell.source, task))
+
+
+def _text(source: str) -> Iterator[str]:
+    """What holds for every text of a contributor."""
+    for character in sorted(invisible(source)):
+        yield f"it holds an invisible character, U+{ord(character):04X}; remove it."
+    if match := ABSOLUTE_PATH.search(source):
+        yield f"{match[0]} exists on one machine only; use a relative path."
+
+
+def _python(source: str, task: Task) -> Iterator[str]:
+    """What holds for every piece of code."""
+    try:
+        names = _imports(ast.parse(source), task)
+    except SyntaxError as error:
+        yield (
+            f"line {error.lineno} is not plain Python ({error.msg}); "
+            "use no magics or shell commands."
+        )
+        return
+    for name in sorted(names - _listed(task)):
+        yield f"it imports {name}; add {name}>=VERSION to {task.path}/requirements.txt."
 
 
 @functools.cache
 def _parser():
     """Return the site's own Markdown parser."""
-    from markdown_it.renderer import RendererHTML
-    from myst_parser.config.main import MdParserConfig
-    from myst_parser.parsers.mdit import create_md_parser
-
     return create_md_parser(MdParserConfig(enable_extensions={"dollarmath"}), RendererHTML)
 
 
-def tokens(source: str) -> list:
+def parts(source: str) -> list[SyntaxTreeNode]:
     """Return the parts of a Markdown text, those inside of others too."""
-    found, todo = [], list(reversed(_parser().parse(source)))
-    while todo:
-        found.append(todo.pop())
-        todo += reversed(found[-1].children or [])
-    return found
+    return list(SyntaxTreeNode(_parser().parse(source)).walk(include_self=False))
 
 
 def markdown(source: str, folder: Path, first: bool = False) -> Iterator[str]:
     """Yield what a Markdown cell must not hold: HTML, directives, remote pictures, dead links."""
-    for token in tokens(source):
-        info, shown = token.info.strip(), token.content.strip().partition("\n")[0][:40]
-        if token.type.startswith("html"):
-            if not (first and token.content.strip() in RESULT_MARKS):
+    for part in parts(source):
+        info, shown = part.info.strip(), part.content.strip().partition("\n")[0][:40]
+        if part.type.startswith("html"):
+            if not (first and part.content.strip() in RESULT_MARKS):
                 yield f"raw HTML ({shown}) is not shown everywhere; write plain Markdown."
-        elif token.type.removesuffix("_open").removesuffix("_close") not in MARKDOWN:
-            yield f"{token.type} ({shown}) is more than Markdown; write plain Markdown."
-        elif token.type == "fence" and info.startswith("{"):
+        elif part.type not in MARKDOWN:
+            yield f"{part.type} ({shown}) is more than Markdown; write plain Markdown."
+        elif part.type == "fence" and info.startswith("{"):
             yield f"the directive {info} runs on the site; write plain Markdown."
-        elif token.type.startswith("math") and (match := MATH_MARKUP.search(token.content)):
+        elif part.type.startswith("math") and (match := MATH_MARKUP.search(part.content)):
             yield f"the formula's {match[0]} is HTML by another name; write plain mathematics."
-        target = str(token.attrs.get("href") or token.attrs.get("src") or "")
+        target = str(part.attrs.get("href") or part.attrs.get("src") or "")
         remote = re.match(r"(\w[\w+.-]*:)?//|mailto:", target)
-        if token.type == "image" and remote:
+        if part.type == "image" and remote:
             yield f"the picture {target} lies on another server; let the notebook draw it."
         elif remote and not re.match(r"https?://|mailto:", target):
             yield f"the link {target} is neither http nor https."
@@ -221,14 +225,13 @@ def _anatomy(notebook) -> Iterator[str]:
     first = cells[0].source if cells and cells[0].cell_type == "markdown" else ""
     if not first.startswith("# "):
         yield ", cell 1: it must be Markdown that begins with the title, as in '# ResNet: ...'."
-    if not any(token.type == "table_open" for token in tokens(first)):
+    if not any(part.type == "table" for part in parts(first)):
         yield ", cell 1: the table of facts (paper, data, model, metric, needs) is missing."
     if find_block(notebook) is None:
         yield ", cell 1: the lines <!-- result --> and <!-- /result --> are missing."
     for number, cell in enumerate(cells[1:], 2):
         if cell.cell_type == "markdown":
-            found = [token.tag for token in tokens(cell.source) if token.type == "heading_open"]
-            if "h1" in found:
+            if any(part.tag == "h1" for part in parts(cell.source)):
                 yield f", cell {number}: it has a second heading of level 1; use ## and below."
     template = code_cells(nbformat.read(TEMPLATE, as_version=4))[0].source
     head = template.partition("import")[0]
@@ -423,7 +426,7 @@ def _requirements(task: Task, notebook) -> Iterator[str]:
             continue
         if not (match := REQUIREMENT.fullmatch(line)):
             yield f"{line!r} is not of the form name>=version; use lower bounds only."
-        elif _normal(match[1]) not in imported:
+        elif canonicalize_name(match[1]) not in imported:
             yield f"nothing imports {match[1]}; remove it, or correct its name."
         else:
             with contextlib.suppress(metadata.PackageNotFoundError, InvalidVersion):
@@ -441,7 +444,7 @@ def _listed(task: Task) -> set[str]:
     """Return the distributions that a task's notebook may import."""
     paths = (task.folder / "requirements.txt", task.root / "common" / "requirements.txt")
     lines = [line for path in paths for line in _requirement_lines(path)]
-    return {_normal(match[1]) for match in map(REQUIREMENT.match, lines) if match}
+    return {canonicalize_name(match[1]) for match in map(REQUIREMENT.match, lines) if match}
 
 
 def helpers(task: Task) -> list[Path]:
@@ -475,17 +478,8 @@ def _helpers(task: Task, notebook) -> Iterator[str]:
             yield f"{path.name}: rename it; Python or pytest would load it in place of another."
         if name not in imported and path.name not in text:
             yield f"{path.name}: the notebook neither imports nor names it; remove it."
-        if invisible(source):
-            yield f"{path.name}: it holds invisible characters; remove them."
-        if match := ABSOLUTE_PATH.search(source):
-            yield f"{path.name}: {match[0]} exists on one machine only; use a relative path."
-        try:
-            found = _imports(ast.parse(source), task)
-        except SyntaxError as error:
-            yield f"{path.name}: line {error.lineno} is not Python."
-            continue
-        for module in sorted(found - _listed(task)):
-            yield f"{path.name}: it imports {module}; add it to requirements.txt."
+        for finding in (*_text(source), *_python(source, task)):
+            yield f"{path.name}: {finding}"
 
 
 def _mutations(task: Task) -> Iterator[str]:
@@ -521,7 +515,7 @@ def _imports(tree: ast.AST, task: Task) -> set[str]:
     names = {name.partition(".")[0] for name in _modules(tree)} - set(sys.stdlib_module_names)
     own = {"common", *(path.stem for path in helpers(task))}
     others = {name for name in names - own if not (task.root / name).is_dir()}
-    return {_normal(DISTRIBUTIONS.get(name, name)) for name in others}
+    return {canonicalize_name(DISTRIBUTIONS.get(name, name)) for name in others}
 
 
 def invisible(text: str) -> set[str]:
@@ -581,13 +575,9 @@ def _names(tree: ast.AST) -> list[ast.Name]:
     return [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
 
 
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def words(source: str) -> int:
     """Return the number of words of a Markdown text, without code and formulas."""
-    prose = " ".join(token.content for token in tokens(source) if token.type == "text")
+    prose = " ".join(part.content for part in parts(source) if part.type == "text")
     return len(re.findall(r"\w[\w'’-]*", prose))
 
 
@@ -603,5 +593,4 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     sys.exit(explained(main))

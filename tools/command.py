@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import io
 import re
 import sys
 import tempfile
@@ -42,6 +43,8 @@ def require_writable(*folders: Path) -> None:
 
 def explained(command: Callable[[], int]) -> int:
     """Run a command; say in one sentence what is the user's doing, and let a bug show itself."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # not every pipe knows every character
     try:
         return command()
     except TaskError as error:

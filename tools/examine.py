@@ -38,7 +38,7 @@ from tools.results import RUN, Results, check_keys, duration, result_text
 from tools.run import save
 from tools.sandbox import find_sandbox, limited, read_output, sandboxed
 from tools.stamp import code_digest
-from tools.tasks import ROOT, TASK_FILE, Task, TaskError, code_cells, nearest, write_notebook
+from tools.tasks import ROOT, TASK_FILE, Task, TaskError, code_cells, find_tasks, write_notebook
 
 LIMITS = {"quick": 1200, "mutations": 3600, "full": 12 * 3600}  # seconds of a run, by the clock
 FROZEN_SHARE = 0.5  # of its gain over the baseline may be left to a result without training
@@ -118,23 +118,20 @@ def find_base(branch: str, root: Path) -> tuple[str, str]:
     raise TaskError("There is no main to compare with; fetch it.")
 
 
-def find_task(name: str, branch: str, root: Path) -> str:
-    """Return the path of the task `name`, "pixelcnn" or "image_generation/pixelcnn", on a branch.
+def find_task(name: str, branch: str, root: Path) -> Task:
+    """Return the task `name`, "pixelcnn" or "image_generation/pixelcnn", of a branch.
 
     Raises TaskError if there is no such branch, or if it has no such notebook, or several.
     """
     if not commit(branch, root):
         hint = f"fetch it first: git fetch REPOSITORY {branch}:{branch}"
         raise TaskError(f"There is no branch {branch}; {hint}")
-    wanted = name.replace("\\", "/").strip("/")
     files = lines("ls-tree", "-r", "-z", "--name-only", branch, root=root)
-    paths = [match[1] for match in map(TASK_FILE.fullmatch, files) if match]
-    fitting = [path for path in paths if wanted in (path, path.partition("/")[2])]
-    if len(fitting) != 1:
-        hint = nearest(wanted, [key for path in paths for key in (path, path.partition("/")[2])])
-        found = "several tasks are" if fitting else "no task is"
-        raise TaskError(f"On {branch} {found} called {name}; {hint}")
-    return fitting[0]
+    tasks = [Task(match[2], match[3]) for match in map(TASK_FILE.fullmatch, files) if match]
+    try:
+        return find_tasks([name], among=tasks)[0]
+    except TaskError as error:
+        raise TaskError(f"On {branch}: {error}") from error
 
 
 def unpack_base(revision: str, folder: Path, root: Path) -> set[str]:
@@ -406,12 +403,11 @@ def examine(options, root: Path, folder: Path) -> int:
 
     Raises TaskError for a wrong name, and if there is no sandbox.
     """
-    path = find_task(options.task, options.branch, root)
+    found = find_task(options.task, options.branch, root)
+    task = Task(found.category, found.name, folder / "tree")
     onto, start = find_base(options.branch, root)
-    category, name = path.split("/")
-    task = Task(category, name, folder / "tree")
     before = unpack_base(onto, task.root, root)
-    is_new = f"{path}/{task.name}.ipynb" not in before
+    is_new = f"{task.path}/{task.name}.ipynb" not in before
     new_category = f"{task.category}/README.md" not in before
     shown = commit(options.branch, root) or ""
     kind = "a new task" if is_new else "a changed task"
@@ -427,11 +423,13 @@ def examine(options, root: Path, folder: Path) -> int:
         return verdict("name and files", files)
     if new_category and readme.exists():
         text = readme.read_text(encoding="utf-8", errors="replace")
-        files += [f"{readme.name} of {category}: {said}" for said in markdown(text, task.folder)]
+        files += [
+            f"{readme.name} of {task.category}: {said}" for said in markdown(text, task.folder)
+        ]
     if is_new:
         try:
             task.folder.rename(folder / "aside")
-            new_task(path, task.root)
+            new_task(task.path, task.root)
         except TaskError as error:
             files.insert(0, str(error))
         (folder / "aside").rename(task.folder)
@@ -504,5 +502,4 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     sys.exit(explained(main))

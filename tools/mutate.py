@@ -114,8 +114,14 @@ def run_cells(notebook: "NotebookNode", task: Task, check: str) -> str:
 
 
 def statement(source: str, line: int) -> int:
-    """Return the first line of the innermost statement around a line, both counted from 1."""
-    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)]
+    """Return the first line of the innermost statement around a line, both counted from 1.
+
+    It is 0 if the code is not Python.
+    """
+    try:
+        nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.stmt)]
+    except SyntaxError:
+        return 0
     return max(node.lineno for node in nodes if node.lineno <= line <= (node.end_lineno or line))
 
 

@@ -130,13 +130,6 @@ def read_copy(path: Path, task: Task) -> nbformat.NotebookNode:
     return copy
 
 
-def begin(source: str, line: int) -> int:
-    """Return where the statement around a line begins; 0 if the code is not Python."""
-    with contextlib.suppress(SyntaxError):
-        return statement(source, line)
-    return 0
-
-
 def check(task: Task, path: Path) -> int:
     """Run the reader's copy to the first unsolved item; print a list; return the exit status."""
     from tools.run import RunError, execute
@@ -147,7 +140,7 @@ def check(task: Task, path: Path) -> int:
     for name, item in items.items():
         for cell, text in item.judges:
             number, code = cells[cell]
-            line = begin(code, 1 + code[: code.index(text)].count("\n"))
+            line = statement(code, 1 + code[: code.index(text)].count("\n"))
             ends[name] = max(ends[name], (number, line))
     copy.cells = copy.cells[: max(ends.values())[0] + 1]
     stopped, reason = (len(copy.cells), 0), ""
@@ -160,7 +153,7 @@ def check(task: Task, path: Path) -> int:
         cell, reason = copy.cells[error.cell], str(error)
         trace = "\n".join(line for out in cell.outputs for line in out.get("traceback", []))
         found = re.search(r"line:? (\d+)", re.sub(r"\x1b\[[\d;]*m", "", trace))
-        stopped = error.cell, begin(cell.source, int(found[1])) if found else 0
+        stopped = error.cell, statement(cell.source, int(found[1])) if found else 0
     unsolved = sorted((name for name in ends if ends[name] >= stopped), key=ends.__getitem__)
     wrong = unsolved[:1] if "your turn: " not in reason else []
     for name in items:

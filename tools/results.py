@@ -143,4 +143,4 @@ def result_block(run: Run) -> str:
         f"{duration(run['train_seconds'])}, whole notebook {duration(run['seconds'])}, "
         f"{compute(run)}{memory}. When you run the notebook, the last cell prints your figures."
     )
-    return f"<!-- result -->\n{first}\n\n{second}\n<!-- /result -->"
+    return f"{first}\n\n{second}"

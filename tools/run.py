@@ -26,8 +26,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import nbformat
-from ipykernel.kernelspec import RESOURCES, get_kernel_dict
-from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
@@ -46,25 +45,18 @@ class RunError(RuntimeError):
     cell = 0  # number of the cell that failed, from 0, Markdown included
 
 
-class ThisPython(KernelSpecManager):
-    """Serves the running Python as the kernel, whatever kernels are registered on this machine."""
-
-    def get_kernel_spec(self, kernel_name):
-        command = get_kernel_dict(extra_arguments=["--log-level=40"])
-        return KernelSpec(resource_dir=RESOURCES, **command)
-
-
 class Client(NotebookClient):
     """nbclient's client that prints headings and what the cells below them print."""
 
-    def start_report(self) -> None:
-        """Number the code cells as Jupyter does and follow them."""
-        self.headings: list[str] = headings(self.nb)
-        code = {id(cell) for cell in code_cells(self.nb)}
-        inside = [index for index, cell in enumerate(self.nb.cells) if id(cell) in code]
-        self.numbers = {index: number for number, index in enumerate(inside, 1)}
-        self.current = 0
-        self.on_cell_start = self.report_start
+    current = 0  # number of the cell that runs, from 0
+
+    def place(self) -> tuple[int, str]:
+        """Return the current cell's number among the code cells, as Jupyter counts, and heading."""
+        above = self.nb.cells[: self.current]
+        texts = [cell.source for cell in above if cell.cell_type == "markdown"]
+        found = re.findall(r"^#+ +(.+)$", "\n".join(texts), re.MULTILINE)
+        number = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in above) + 1
+        return number, found[-1].strip() if found else ""
 
     async def async_start_new_kernel(self, **kwargs):
         """Start the kernel; leave Ctrl-C to Python, which nbclient would swallow."""
@@ -72,26 +64,16 @@ class Client(NotebookClient):
             asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
         await super().async_start_new_kernel(**kwargs)
 
-    def report_start(self, cell, cell_index):
-        if number := self.numbers.get(cell_index):
-            print(f"\n[{number}/{len(self.numbers)}] {self.headings[cell_index]}", flush=True)
-            self.current = cell_index
+    def begin(self, cell, cell_index):
+        """Print which cell begins: nbclient's hook on_cell_execute."""
+        self.current = cell_index
+        number, heading = self.place()
+        print(f"\n[{number}/{len(code_cells(self.nb))}] {heading}", flush=True)
 
     def output(self, outs, msg, display_id, cell_index):
         if msg["msg_type"] == "stream":
             print(msg["content"]["text"], end="", flush=True)
         return super().output(outs, msg, display_id, cell_index)
-
-
-def headings(notebook: nbformat.NotebookNode) -> list[str]:
-    """Return for each cell the heading that it stands under."""
-    titles, heading = [], ""
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            found = re.findall(r"^#+ +(.+)$", cell.source, re.MULTILINE)
-            heading = found[-1].strip() if found else heading
-        titles.append(heading)
-    return titles
 
 
 def failure(error: Exception, task: Task) -> str:
@@ -117,11 +99,12 @@ def execute(
     """
     for cell in code_cells(notebook):
         cell.outputs, cell.execution_count = [], None
-    client = Client(notebook, timeout=timeout, record_timing=False, store_widget_state=False)
-    client.coalesce_streams, client.shutdown_kernel = True, "immediate"
-    client.km = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=ThisPython())
-    client.owns_km = True
-    client.start_report()
+    # this Python, whatever kernels are registered on this machine
+    manager = AsyncKernelManager(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+    client = Client(notebook, km=manager, timeout=timeout, record_timing=False)
+    client.store_widget_state, client.coalesce_streams, client.owns_km = False, True, True
+    client.extra_arguments, client.shutdown_kernel = ["--log-level=40"], "immediate"
+    client.on_cell_execute = client.begin
     before = os.times()
     with tempfile.TemporaryDirectory() as folder:
         recorded = Path(folder) / "record.json"
@@ -137,11 +120,11 @@ def execute(
         }
         client.resources = {"metadata": {"path": str(task.folder)}}
         if os.name == "posix":  # sockets in the temporary folder work without any network device
-            client.km.transport, client.km.ip = "ipc", str(Path(folder) / "kernel")
+            manager.transport, manager.ip = "ipc", str(Path(folder) / "kernel")
         try:
             client.execute(env=environment)
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-            number, heading = client.numbers[client.current], client.headings[client.current]
+            number, heading = client.place()
             failed = RunError(f'Cell [{number}] under "{heading}" failed: {failure(error, task)}')
             failed.cell = client.current
             raise failed from error
@@ -363,5 +346,4 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
     sys.exit(explained(main))

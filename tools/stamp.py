@@ -13,7 +13,7 @@ from nbformat import NotebookNode
 from tools.tasks import ROOT, code_cells
 
 NO_EFFECT_ON_NUMBERS = ("common/plots.py", "common/record.py")
-BLOCK = re.compile(r"<!-- result -->\n.*?<!-- /result -->", re.DOTALL)
+BLOCK = re.compile(r"<!-- result -->\n(.*?)\n?<!-- /result -->", re.DOTALL)
 
 
 def code_digest(notebook: NotebookNode) -> str:
@@ -125,13 +125,12 @@ def state(notebook: NotebookNode, folder: Path, root: Path = ROOT) -> str:
 
 
 def replace_block(notebook: NotebookNode, text: str) -> None:
-    """Put `text`, with or without its marker lines, in the place of the first cell's block."""
-    if not BLOCK.fullmatch(text):
-        text = f"<!-- result -->\n{text}\n<!-- /result -->"
+    """Put a text between the marker lines of the first cell."""
+    text = f"<!-- result -->\n{text}\n<!-- /result -->"
     notebook.cells[0].source = BLOCK.sub(lambda _: text, notebook.cells[0].source, count=1)
 
 
 def find_block(notebook: NotebookNode) -> str | None:
-    """Return the result block of the first cell with its marker lines; None if there is none."""
+    """Return what stands between the marker lines of the first cell; None if they are missing."""
     match = BLOCK.search(notebook.cells[0].source) if notebook.cells else None
-    return match and match.group()
+    return match and match[1]

@@ -125,12 +125,15 @@ def learning_path(root: Path = ROOT) -> dict[str, list[Task]]:
     return {name: tasks for name, tasks in found.items() if tasks}
 
 
-def find_tasks(names: Sequence[str], root: Path = ROOT) -> list[Task]:
+def find_tasks(
+    names: Sequence[str], root: Path = ROOT, among: list[Task] | None = None
+) -> list[Task]:
     """Return the tasks called `names`, each "vae", "image_generation/vae" or its notebook's path.
 
-    Raises TaskError for a name that fits no task or several, with the nearest names.
+    They are sought `among` given ones, or else in the repository. Raises TaskError for a name that
+    fits no task or several, with the nearest names.
     """
-    tasks, found = all_tasks(root), []
+    tasks, found = all_tasks(root) if among is None else among, []
     for name in names:
         wanted = name.replace("\\", "/").removesuffix(".ipynb").strip("/")
         wanted = "/".join(wanted.split("/")[:2])
