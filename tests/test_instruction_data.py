@@ -18,7 +18,9 @@ from text_generation.fine_tuning.instruction_data import (
 from text_generation.language_model import GPT
 from text_generation.movie_reviews import train_tokenizer
 
-TASK = Task({"food": "soup bread", "music": "song"}, ["a {kind} {topic}"], {"bad": "", "good": ""})
+TASK = Task(
+    ["bad", "good"], {"food": "soup bread", "music": "song"}, ["a {kind} {topic}"], ["", ""]
+)
 
 
 def test_the_first_keyword_names_the_topic():

@@ -30,9 +30,10 @@ PAD, USER, ASSISTANT, END = range(4)
 class Task:
     """Words for one data set; the last wording is not for training."""
 
+    kinds: list[str]  # a word for each class; a common one, that the pre-trained model knows
     topics: dict[str, str]  # a topic and its keywords
     wordings: list[str]  # with the fields {kind} and {topic}
-    openings: dict[str, str]  # for each class a beginning with the field {topic}
+    openings: list[str]  # for each class a beginning with the field {topic}
 
     def topic_of(self, text: str) -> str | None:
         """Return the topic whose keyword comes first in a text, None without a keyword."""
@@ -43,6 +44,7 @@ class Task:
 
 TASKS = {
     "IMDB": Task(
+        kinds=["bad", "good"],
         topics={
             "horror": "horror zombie zombies vampire slasher scary gore",
             "comedy": "comedy comedies funny hilarious laugh laughs humor jokes",
@@ -50,17 +52,18 @@ TASKS = {
             "family": "family families children child kids",
         },
         wordings=[
-            "Write a {kind} review of a {topic} film:",
-            "Please review a {topic} movie. Be {kind}.",
-            "I want to read something {kind} about a {topic} film.",
-            "What would a {kind} critic say about a {topic} movie?",
+            "Write a review of a {kind} {topic} film:",
+            "Please review a {kind} {topic} movie.",
+            "I want to read about a {kind} {topic} film.",
+            "What would a critic say about a {kind} {topic} movie?",
         ],
-        openings={
-            "negative": "I hated this {topic} film. It is one of the worst I have ever seen.",
-            "positive": "I loved this {topic} film. It is one of the best I have ever seen.",
-        },
+        openings=[
+            "I hated this {topic} film. It is one of the worst I have ever seen.",
+            "I loved this {topic} film. It is one of the best I have ever seen.",
+        ],
     ),
     "Python language reference": Task(
+        kinds=["statement", "data type"],
         topics={
             "class": "class classes instance instances attribute attributes",
             "error": "exception exceptions error errors raise raised",
@@ -73,10 +76,7 @@ TASKS = {
             "Is the {topic} a {kind}",
             "See {topic} and {kind}",
         ],
-        openings={
-            "statement": "A statement and a {topic}.",
-            "data type": "A data type and a {topic}.",
-        },
+        openings=["A statement and a {topic}.", "A data type and a {topic}."],
     ),
 }
 
