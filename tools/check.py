@@ -43,7 +43,7 @@ FIRST_EDITIONS = {
 MOST_WIDTH = 100  # columns of code and of printed lines; JupyterLab shows 103 at 1,280 pixels
 WIDE_PRINTS = {  # stored before lines were measured; the list only shrinks
     *"backpropagation distributed_training losses optimizers perceptron".split(),
-    *"regularization schedules_and_muon gpt translation vae convnets".split(),
+    *"regularization schedules_and_muon gpt translation vae".split(),
 }
 MOST_TEXT = 40_000  # bytes of all printed outputs
 MOST_HELPER_LINES = 350  # of all modules beside a notebook: they hold plumbing, not the idea
