@@ -184,6 +184,7 @@ def ask(repository, capfd):
         except SystemExit as stopped:  # of argparse
             status = stopped.code
         captured = capfd.readouterr()
+        assert captured.err or status != 2, "a wrong command is refused on stderr"
         return status, captured.out + captured.err
 
     return run

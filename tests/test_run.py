@@ -108,13 +108,15 @@ def test_an_interrupted_run_keeps_what_it_has_and_leaves_no_kernel(repository):
 
 def test_what_cannot_be_stored_is_said(repository, ask):
     repository.edit(7, "record(", "dict(")
-    assert "Nothing was stored: the notebook did not call rec" in ask("run", "--save", "tiny")[1]
+    status, printed = ask("run", "--save", "tiny")
+    assert status == 1 and "Nothing was stored: the notebook did not call record" in printed
     repository.edit(0, "<!-- result -->", "")
     status, printed = ask("run", "tiny")
     assert status == 1 and "lacks the lines <!-- result -->" in printed
     shutil.rmtree(repository.root / "runs")
     (repository.root / "runs").write_text("a file where the folder should be")
-    assert "Nothing was run: runs/ cannot be written" in ask("run", "tiny")[1]
+    status, printed = ask("run", "tiny")
+    assert status == 1 and "Nothing was run: runs/ cannot be written" in printed
 
 
 def test_an_hour_is_not_lost_by_an_edit(repository, ask, monkeypatch):
